@@ -1,0 +1,179 @@
+"""Every integer of a transposed convolution, worked out once: lengths, crops, branches, taps, halo.
+
+Here belongs all arithmetic on options (stride, padding, dilation, ...). Kernels read its results and never see an
+option. Standard library only; arrays and dtypes are `functional.py`'s business.
+
+The operation scatters every input sample over the filter (Dumoulin and Visin, arXiv:1603.07285, relationship 14, and
+PyTorch's `ConvTranspose1d`; in their letters K = k, stride = s, dilation = d, output_padding = a)::
+
+    full[stride*i + dilation*k] += w[k] * x[i]              i < length, k < filter_size
+
+    full:   |<- left ->|<---------- output_length ---------->|<- right ->|
+                       y[0]                                              full_length
+
+Read from the output's side (Vaidyanathan, "Multirate Systems and Filter Banks", 1993, section 4.3), it is a few
+ordinary convolutions whose results are interleaved. With `g = gcd(stride, dilation)` the filter falls apart into
+`stride/g` branches; branch b owns the taps `b, b + stride/g, b + 2*stride/g, ...` and, for a row q of the output,
+
+    full[stride*q + dilation*b] = sum_j w[b + (stride/g)*j] * x[q - (dilation/g)*j]
+
+For dilation 1 the branches are the phases 0 .. stride-1 and a row is `stride` neighbouring samples. For stride 3 and
+5 taps (branch 2 has one tap fewer)::
+
+    row        q=0      q=1      q=2
+    full     0  1  2  3  4  5  6  7  8
+    branch   0  1  2  0  1  2  0  1  2
+    taps     w0 w1 w2 w0 w1 w2 w0 w1 w2      times x[q]
+                      w3 w4    w3 w4         times x[q-1]
+"""
+
+import operator
+from dataclasses import dataclass
+from functools import lru_cache
+from math import gcd
+
+Padding = int | tuple[int, int] | str
+
+
+def as_integer(name: str, value: object, low: int) -> int:
+    """Return `value` as an int of at least `low`; bools and floats are refused."""
+    rule = {0: "a non-negative int", 1: "a positive int"}[low]
+    try:
+        # NumPy's bool has an index before NumPy 2.3.
+        if isinstance(value, bool) or getattr(value, "dtype", None) == bool:
+            raise TypeError
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name} must be {rule}; got {value!r}") from None
+    if number < low:
+        raise ValueError(f"{name} must be {rule}; got {value!r}")
+    return number
+
+
+def as_padding(padding: object) -> tuple[int, int] | str:
+    """Return `(left, right)` or `'same'`."""
+    rule = "padding must be a non-negative int, (left, right) or 'same'"
+    if isinstance(padding, str):
+        if padding != "same":
+            raise ValueError(f"{rule}; got {padding!r}")
+        return "same"
+    pair = tuple(padding) if isinstance(padding, (tuple, list)) else (padding, padding)
+    if len(pair) != 2:
+        raise ValueError(f"{rule}; got {padding!r}")
+    try:
+        return as_integer("left", pair[0], 0), as_integer("right", pair[1], 0)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{rule}; got {padding!r}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """The integers of one transposed convolution along time, made by `geometry`.
+
+    Attributes
+    ----------
+    length, filter_size, stride, dilation : int
+        Input samples, taps, output step per input sample, spacing of the taps.
+    left, right : int
+        Samples cut from the full output.
+    extension : int
+        Samples that hold the bias alone, appended after the full output: `output_padding`, or what 'same' needs
+        where the filter is shorter than the stride.
+    """
+
+    length: int
+    filter_size: int
+    stride: int
+    dilation: int
+    left: int
+    right: int
+    extension: int
+
+    @property
+    def full_length(self) -> int:
+        """Output samples before cropping."""
+        return (self.length - 1) * self.stride + self.dilation * (self.filter_size - 1) + 1
+
+    @property
+    def output_length(self) -> int:
+        """Output samples."""
+        return self.full_length - self.left - self.right + self.extension
+
+    @property
+    def branches(self) -> int:
+        """Interleaved convolutions; without dilation, the phases of the output."""
+        return self.stride // gcd(self.stride, self.dilation)
+
+    @property
+    def taps_per_branch(self) -> int:
+        """Taps of the longest branch."""
+        return -(-self.filter_size // self.branches)
+
+    @property
+    def input_step(self) -> int:
+        """Input samples between neighbouring taps of a branch."""
+        return self.dilation // gcd(self.stride, self.dilation)
+
+    @property
+    def halo(self) -> int:
+        """Input samples before a row that its branches reach back to."""
+        return (self.taps_per_branch - 1) * self.input_step
+
+    @property
+    def is_interleaved(self) -> bool:
+        """Whether a row's branches are neighbouring output samples, and rows follow each other without a gap."""
+        return self.dilation == 1 or self.stride == 1
+
+    @property
+    def first_row(self) -> int:
+        """First row that ends at or behind the first kept sample."""
+        last_offset = self.dilation * (self.branches - 1) if not self.is_interleaved else self.stride - 1
+        return max(0, -(-(self.left - last_offset) // self.stride))
+
+    @property
+    def rows(self) -> int:
+        """Rows from `first_row` on that hold every kept sample which is not the bias alone.
+
+        Interleaved rows cover the extension too; otherwise what no row reaches is left to the bias.
+        """
+        end = (self.left + self.output_length - 1) // self.stride + 1
+        if not self.is_interleaved:
+            end = min(end, self.length + self.halo)
+        return max(0, end - self.first_row)
+
+
+@lru_cache(maxsize=4096)
+def geometry(
+    length: int, filter_size: int, stride: int, padding: tuple[int, int] | str, output_padding: int, dilation: int
+) -> Geometry:
+    """Return the `Geometry` of integers that `as_integer` and `as_padding` have passed.
+
+    The rule for 'same' is Keras' and JAX', and the layer's: the output has `length * stride` samples, an odd sample is
+    cut from the right, and a filter shorter than the stride leaves samples of bias at the end.
+
+    Raises
+    ------
+    ValueError
+        For an output padding that is not below max(stride, dilation) or comes with 'same', and for a crop that
+        leaves no sample.
+    """
+    if output_padding >= max(stride, dilation):
+        raise ValueError(
+            f"output_padding must be smaller than stride or dilation; got {output_padding} "
+            f"with stride {stride} and dilation {dilation}"
+        )
+    if isinstance(padding, str):
+        if output_padding:
+            raise ValueError(f"output_padding must be 0 with padding 'same'; got {output_padding}")
+        excess = dilation * (filter_size - 1) + 1 - stride
+        left, extension = max(0, excess) // 2, max(0, -excess)
+        right = max(0, excess) - left
+    else:
+        (left, right), extension = padding, output_padding
+    result = Geometry(length, filter_size, stride, dilation, left, right, extension)
+    if result.output_length < 1:
+        raise ValueError(
+            f"padding must leave at least one output sample; got {(left, right)} "
+            f"for a full length of {result.full_length}"
+        )
+    return result
