@@ -1,0 +1,72 @@
+"""Compile a kernel for one signature, with Numba's on-disk cache where one can be written.
+
+Signatures are explicit, so that a reversed, read-only or Fortran-ordered array of the caller converts to the one
+compiled variant and does not compile another. Kernels are compiled when they are first asked for, never at import.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from functools import lru_cache, wraps
+
+import numpy as np
+from numba import from_dtype, njit, types
+
+_compiling = threading.RLock()
+
+
+def once(make: Callable) -> Callable:
+    """Cache `make(*key)`, one thread at a time, so that threads that meet here do not compile the same kernel twice."""
+    cached = lru_cache(maxsize=None)(make)
+
+    @wraps(make)
+    def locked(*key):
+        with _compiling:
+            return cached(*key)
+
+    return locked
+
+
+def renew_lock() -> None:
+    """Replace the lock in a forked child: the thread that held it was not copied."""
+    global _compiling
+    _compiling = threading.RLock()
+
+
+def compile_kernel(function: Callable, arguments: tuple, *, parallel: bool) -> Callable:
+    """Return `function` compiled for `arguments` and, last, the number of workers its one `prange` runs over.
+
+    It returns nothing and releases the GIL. Numba's cache tells variants apart by signature and closure, not by flags:
+    the serial variant of the same body therefore counts its workers in 32 bits.
+
+    Without a folder to write to, Numba raises at decoration: then the kernel is compiled in this process alone.
+    `NUMBA_TCONV_CACHE=0` turns the cache off.
+    """
+    signature = types.void(*arguments, types.int64 if parallel else types.int32)
+    options = {"nogil": True, "parallel": parallel, "error_model": "numpy"}
+    if os.environ.get("NUMBA_TCONV_CACHE", "1") != "0":
+        try:
+            return njit(signature, cache=True, **options)(function)
+        except RuntimeError as error:
+            if "cannot cache" not in str(error):
+                raise
+        except OSError:
+            pass
+    return njit(signature, **options)(function)
+
+
+def array(dtype: np.dtype, ndim: int, layout: str = "C", *, readonly: bool = False) -> types.Array:
+    """Return Numba's type of an array."""
+    return types.Array(from_dtype(np.dtype(dtype)), ndim, layout, readonly=readonly)
+
+
+def kernel_arguments(x_dtype: np.dtype, dtype: np.dtype, out_dtype: np.dtype) -> tuple:
+    """Return the types of a forward kernel's `(x, panels, bias, out, scratch, problem)`."""
+    return (
+        array(x_dtype, 4, "A", readonly=True),
+        array(dtype, 1, readonly=True),
+        array(dtype, 1, readonly=True),
+        array(out_dtype, 4, "A"),
+        array(dtype, 1),
+        array(np.int64, 1, readonly=True),
+    )

@@ -1,0 +1,198 @@
+"""How the weights of one operator are cut into panels; nothing here depends on the length of a signal.
+
+Complex numbers become real ones here, without waste. Real weights see a complex input as twice the signals, or, where
+time is contiguous, as one signal of pairs. Complex weights make each filter two (real and imaginary result), and with
+a complex input each channel two as well: `[yr, yi] = [[wr, -wi], [wi, wr]] [xr, xi]`.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
+from math import gcd
+
+import numpy as np
+from numba import prange, types
+
+from numba_tconv.backends.cpu import jit, threads
+from numba_tconv.backends.cpu.staging import copy_run
+from numba_tconv.backends.cpu.target import host
+
+# The edges of a FIR tile are staged with their whole halo; a longer one goes through panels, which block the taps.
+FIR_STAGE_BYTES = 1 << 22
+FIR_ROWS = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """The panels of one operator: `panels[group][block][channel][tap][width]`, flat. Equal by identity: made once.
+
+    Attributes
+    ----------
+    dtype : np.dtype
+        Real dtype that is computed in.
+    groups, channels, filters : int
+        Groups, and the caller's input channels and filters of one group.
+    x_parts, weight_parts : int
+        2 for complex, 1 for real.
+    filter_size, branches, taps, input_step : int
+        Of `Geometry`: taps of the filter, branches, taps of the longest branch, input samples between them.
+    is_fir : bool
+        Whether lanes run along time, with a filter's branches as rows; else lanes run along filters and branches.
+    width : int
+        Numbers of a panel that stand side by side.
+    """
+
+    dtype: np.dtype
+    groups: int
+    channels: int
+    filters: int
+    x_parts: int
+    weight_parts: int
+    filter_size: int
+    branches: int
+    taps: int
+    input_step: int
+    is_fir: bool
+    width: int
+
+    @property
+    def filter_lanes(self) -> int:
+        """Outputs of a filter in one row: branches, times two for complex weights."""
+        return self.branches * self.weight_parts
+
+    @property
+    def reduced_channels(self) -> int:
+        """Real channels that are summed over."""
+        return self.channels * self.x_parts if self.weight_parts == 2 else self.channels
+
+    @property
+    def signals(self) -> int:
+        """Real signals for one of the caller's."""
+        return self.x_parts if self.weight_parts == 1 else 1
+
+    @property
+    def parts(self) -> int:
+        """2 for complex results, 1 for real ones."""
+        return max(self.x_parts, self.weight_parts)
+
+    @property
+    def blocks(self) -> int:
+        """Panels of one group."""
+        return -(-self.filters * self.filter_lanes // self.width)
+
+    @property
+    def size(self) -> int:
+        """Numbers in all panels."""
+        return self.groups * self.blocks * self.reduced_channels * self.taps * self.width
+
+
+    @cached_property
+    def pack_problem(self) -> np.ndarray:
+        """The packing kernel's integers."""
+        size = self.filter_size * self.weight_parts
+        numbers = (
+            self.blocks,
+            self.filters,
+            self.reduced_channels,
+            size,
+            self.filter_lanes,
+            self.taps,
+            self.width,
+        )
+        return np.array(numbers, np.int64)
+
+
+@lru_cache(maxsize=4096)
+def plan_layout(
+    dtype: np.dtype,
+    *,
+    groups: int,
+    channels: int,
+    filters: int,
+    filter_size: int,
+    stride: int,
+    dilation: int,
+    x_parts: int,
+    weight_parts: int,
+) -> Layout:
+    """Choose the path and the width of the panels.
+
+    Lanes along filters and branches reuse every loaded weight for R rows and waste nothing on short signals, so they
+    serve wherever a group has lanes enough for them. What is left has few filters: lanes along time, which
+    also read and write the caller's arrays without a detour.
+    """
+    common = gcd(stride, dilation)
+    branches, input_step = stride // common, dilation // common
+    taps = -(-filter_size // branches)
+    rows = branches * weight_parts
+    lanes = host().lanes(dtype.itemsize)
+    vectors = -(-filters * rows // lanes)
+    reduced = channels * (x_parts if weight_parts == 2 else 1)
+    longest = reduced * (host().fir_vectors(rows) * lanes + (taps - 1) * input_step) * dtype.itemsize
+    is_few = filters * rows < (2 * lanes if rows > 1 else lanes)
+    is_fir = rows <= FIR_ROWS and is_few and longest <= FIR_STAGE_BYTES
+    # Single-vector panels fit an odd number of vectors; past seven, an idle last vector costs less than
+    # loading each scalar for one multiplication instead of two (5 % on Zen 4).
+    width = rows if is_fir else lanes * (1 if vectors % 2 and vectors <= 7 else 2)
+    return Layout(
+        dtype, groups, channels, filters, x_parts, weight_parts, filter_size, branches, taps, input_step, is_fir, width
+    )
+
+
+(BLOCKS, FILTERS, REDUCED, FILTER_SIZE, FILTER_LANES, TAPS, WIDTH) = range(7)
+
+
+def _pack(weight, panels, problem, count, n_workers):
+    """Write `count` panels of `weight`, flat (group * channel, filter, tap * part); what does not exist is zero."""
+    filters, reduced, width = problem[FILTERS], problem[REDUCED], problem[WIDTH]
+    size, rows, taps = problem[FILTER_SIZE], problem[FILTER_LANES], problem[TAPS]
+    for worker in prange(n_workers):
+        for index in range(worker * count // n_workers, (worker + 1) * count // n_workers):
+            group, block = divmod(index, problem[BLOCKS])
+            for channel in range(reduced):
+                lane = 0
+                while lane < width:
+                    f, row = divmod(block * width + lane, rows)
+                    run = min(width - lane, rows - row)
+                    source = ((group * reduced + channel) * filters + f) * size
+                    for j in range(taps):
+                        at = ((index * reduced + channel) * taps + j) * width + lane
+                        tap = row + rows * j
+                        count_taps = max(0, min(run, size - tap)) if f < filters else 0
+                        copy_run(panels, at, weight, (source + tap) * weight.itemsize, count_taps)
+                        for k in range(count_taps, run):
+                            panels[at + k] = 0
+                    lane += run
+
+
+@jit.once
+def _pack_kernel(dtype, parallel):
+    flat, numbers = jit.array(dtype, 1), jit.array(np.int64, 1, readonly=True)
+    readonly = jit.array(dtype, 1, readonly=True)
+    return jit.compile_kernel(_pack, (readonly, flat, numbers, types.intp), parallel=parallel)
+
+
+def _as_real(layout: Layout, weight: np.ndarray) -> np.ndarray:
+    """Return the weight (reduced channel, filter, tap * part) of the equal real problem, contiguous."""
+    if layout.weight_parts == 1:
+        return np.ascontiguousarray(weight, layout.dtype)
+    pairs = np.ascontiguousarray(weight, np.result_type(layout.dtype, np.complex64))
+    if layout.x_parts == 2:
+        rotated = np.empty_like(pairs)  # what the imaginary half of a sample adds; 1j*pairs would make NaN of infinities
+        rotated.real, rotated.imag = -pairs.imag, pairs.real
+        pairs = np.stack([pairs, rotated], axis=1)
+    return pairs.view(layout.dtype)
+
+
+def pack(layout: Layout, weight: np.ndarray) -> np.ndarray:
+    """Return the panels of `weight` (in_channels, filters of a group, filter_size), real or complex."""
+    panels = np.empty(layout.size, layout.dtype)
+    n_workers = threads.workers(layout.size)
+    arguments = (
+        _as_real(layout, weight).reshape(-1),
+        panels,
+        layout.pack_problem,
+        layout.groups * layout.blocks,
+        n_workers,
+    )
+    threads.launch(partial(_pack_kernel, layout.dtype), n_workers, arguments)
+    return panels

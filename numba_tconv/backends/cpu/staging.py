@@ -1,0 +1,139 @@
+"""Move samples between the caller's arrays and the kernels' own: any strides, any dtype, zeros outside the signal.
+
+The caller's arrays arrive as four axes (batch, channel, time, part), where the part is the real or imaginary half of
+a complex number. float16 arrives as its bits, in uint16; it is computed in float32 and rounded once.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
+
+HALF = np.dtype(np.uint16)
+
+
+@njit
+def half_to_float(bits):
+    """Widen the bits of a float16; subnormals, infinities and NaN included."""
+    magnitude = np.uint32(bits & 0x7FFF) << np.uint32(13)
+    sign = np.uint32(bits & 0x8000) << np.uint32(16)
+    # 2**112 moves the exponent's bias from 15 to 127 and normalises subnormals on the way.
+    scaled = (magnitude.view(np.float32) * np.float32(2.0**112)).view(np.uint32)
+    if magnitude >= np.uint32(0x7C00 << 13):
+        scaled |= np.uint32(0x7F800000)
+    return np.uint32(scaled | sign).view(np.float32)
+
+
+@njit
+def float_to_half(value):
+    """Round a float32 to the bits of the nearest float16, ties to even."""
+    bits = np.float32(value).view(np.uint32)
+    sign = np.uint32(bits >> np.uint32(16)) & np.uint32(0x8000)
+    magnitude = np.uint32(bits & np.uint32(0x7FFFFFFF))
+    if magnitude >= np.uint32(0x7F800000):
+        rounded = np.uint32(0x7C00) if magnitude == np.uint32(0x7F800000) else np.uint32(0x7E00)
+    elif magnitude >= np.uint32(0x477FF000):  # 65520 and above round to infinity
+        rounded = np.uint32(0x7C00)
+    elif magnitude < np.uint32(0x38800000):  # below 2**-14: let the adder round at float16's last subnormal bit
+        shifted = (magnitude.view(np.float32) + np.float32(0.5)).view(np.uint32)
+        rounded = np.uint32(shifted - np.uint32(0x3F000000))
+    else:
+        odd = np.uint32(magnitude >> np.uint32(13)) & np.uint32(1)
+        rounded = np.uint32(np.uint32(magnitude - np.uint32(0x38000000) + np.uint32(0xFFF) + odd) >> np.uint32(13))
+    return np.uint16(rounded | sign)
+
+
+@intrinsic
+def copy_run(typingctx, target, at, source, offset, count):
+    """Copy `count` elements from `offset` bytes behind `source`'s data pointer to `target[at]`, same dtype."""
+    sig = types.void(target, types.intp, source, types.intp, types.intp)
+
+    def codegen(context, builder, sig, args):
+        target, source = (context.make_array(sig.args[k])(context, builder, args[k]).data for k in (0, 2))
+        byte = cgutils.voidptr_t
+        origin = builder.gep(builder.bitcast(source, byte), [args[3]])
+        itemsize = context.get_abi_sizeof(target.type.pointee)
+        size = builder.mul(args[4], ir.Constant(args[4].type, itemsize))
+        cgutils.raw_memcpy(builder, builder.bitcast(builder.gep(target, [args[1]]), byte), origin, size, 1)
+        return context.get_dummy_value()
+
+    return sig, codegen
+
+
+def _element(context, builder, sig, args):
+    data = context.make_array(sig.args[0])(context, builder, args[0]).data
+    moved = builder.gep(builder.bitcast(data, cgutils.voidptr_t), [args[1]])
+    return builder.bitcast(moved, data.type)
+
+
+@intrinsic
+def _read(typingctx, array, offset):
+    """Return the element `offset` bytes behind the data pointer: no wrap-around of negative indices to compile."""
+
+    def codegen(context, builder, sig, args):
+        return context.unpack_value(builder, sig.args[0].dtype, _element(context, builder, sig, args))
+
+    return array.dtype(array, types.intp), codegen
+
+
+@intrinsic
+def _write(typingctx, array, offset, value):
+    """Write to the element `offset` bytes behind the data pointer."""
+
+    def codegen(context, builder, sig, args):
+        context.pack_value(builder, sig.args[0].dtype, args[2], _element(context, builder, sig, args))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, array.dtype), codegen
+
+
+def _as_float(value, half, stage):
+    """Convert a sample to the stage's dtype."""
+
+
+@overload(_as_float)
+def _as_float_overload(value, half, stage):
+    dtype = stage.dtype
+    if value == types.uint16:
+        return lambda value, half, stage: dtype(half_to_float(np.uint32(value))) if half else dtype(value)
+    return lambda value, half, stage: dtype(value)
+
+
+@njit
+def stage_samples(x, n, c, first, part, count, length, half, stage, at):
+    """Write `count` samples from time `first` on to `stage[at:]`, zeros before and after the signal."""
+    begin = min(max(-first, 0), count)
+    end = max(min(length - first, count), begin)
+    for k in range(begin):
+        stage[at + k] = 0
+    step = x.strides[2]
+    offset = n * x.strides[0] + c * x.strides[1] + (first + begin) * step + part * x.strides[3]
+    if is_same_dtype(x, stage) and step == x.itemsize:
+        copy_run(stage, at + begin, x, offset, end - begin)
+    else:
+        for k in range(begin, end):
+            stage[at + k] = _as_float(_read(x, offset), half, stage)
+            offset += step
+    for k in range(end, count):
+        stage[at + k] = 0
+
+
+def is_same_dtype(a, b):
+    """Whether two arrays have one dtype, known to the compiler."""
+
+
+@overload(is_same_dtype)
+def _is_same_dtype_overload(a, b):
+    return (lambda a, b: True) if a.dtype == b.dtype else (lambda a, b: False)
+
+
+def put(out, offset, value):
+    """Write `value` to `offset` bytes behind out's data pointer, rounded to float16 where out holds its bits."""
+
+
+@overload(put)
+def _put_overload(out, offset, value):
+    if out.dtype == types.uint16:
+        return lambda out, offset, value: _write(out, offset, float_to_half(value))
+    return lambda out, offset, value: _write(out, offset, value)

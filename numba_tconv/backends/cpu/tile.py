@@ -1,0 +1,255 @@
+"""The register tile: `acc[r][v] += A[r] * B[v]` with R*V accumulator vectors that never leave the registers.
+
+Here belongs what Numba's own autovectoriser does not build: LLVM vectors behind `@intrinsic`. Which tile shape suits
+the machine is `target.py`'s question, what is fed to the tile is `panels.py`'s and `fir.py`'s.
+
+The intrinsics stand at module level and take their sizes as literal integers: an intrinsic made inside a function has
+a new identity in every process, and the kernels around it would never hit Numba's on-disk cache.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+INT32 = ir.IntType(32)
+
+
+class _Vectors:
+    """Emits loads, stores, splats and shuffles of one vector type."""
+
+    def __init__(self, context, builder, scalar, lanes):
+        self.builder, self.scalar, self.lanes = builder, scalar, lanes
+        self.type = ir.VectorType(scalar, lanes)
+        self.intp = context.get_value_type(types.intp)
+        self.undefined = ir.Constant(self.type, ir.Undefined)
+        self.align = 4 if isinstance(scalar, ir.FloatType) else 8
+        suffix = f"v{lanes}f{8 * self.align}"
+        # `declare_intrinsic` does not take vector types. fmuladd and not fma: where the target has no FMA
+        # instruction, `llvm.fma` becomes one library call per lane.
+        self._multiply_add = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(self.type, [self.type] * 3), f"llvm.fmuladd.{suffix}"
+        )
+
+    def index(self, value):
+        return ir.Constant(self.intp, value)
+
+    def _pointer(self, base, offset, kind):
+        return self.builder.bitcast(self.builder.gep(base, [offset]), kind.as_pointer())
+
+    def load(self, base, offset):
+        return self.builder.load(self._pointer(base, offset, self.type), align=self.align)
+
+    def store(self, value, base, offset):
+        self.builder.store(value, self._pointer(base, offset, value.type), align=self.align)
+
+    def splat(self, value):
+        first = self.builder.insert_element(self.undefined, value, ir.Constant(INT32, 0))
+        return self.shuffle(first, self.undefined, [0] * self.lanes)
+
+    def shuffle(self, a, b, order):
+        return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(INT32, len(order)), list(order)))
+
+    def multiply_add(self, a, b, c):
+        return self.builder.call(self._multiply_add, [a, b, c])
+
+    def weave(self, rows, unit):
+        """Interleave the vectors `rows` in units of `unit` lanes; the result is as many vectors, in order.
+
+        An even number of rows is woven in halves (log2 steps of two shuffles a pair); an odd one picks the lanes of
+        every row in turn. One wide shuffle for all, which LLVM would accept too, is taken apart lane by lane.
+        """
+        count = len(rows)
+        if count == 1:
+            return rows
+        if count % 2 == 0:
+            even, odd = self.weave(rows[0::2], unit), self.weave(rows[1::2], unit)
+            units = range(self.lanes // unit)
+            zipped = [source + unit * u + k for u in units for source in (0, self.lanes) for k in range(unit)]
+            halves = (zipped[: self.lanes], zipped[self.lanes :])
+            return [self.shuffle(a, b, half) for a, b in zip(even, odd, strict=True) for half in halves]
+        woven = []
+        for first in range(0, count * self.lanes, self.lanes):
+            places = [divmod((first + k) // unit, count) for k in range(self.lanes)]
+            wanted = [(row, q * unit + k % unit) for k, (q, row) in enumerate(places)]
+            vector = self.undefined
+            for r, row in enumerate(rows):
+                order = [self.lanes + lane if source == r else k for k, (source, lane) in enumerate(wanted)]
+                vector = self.shuffle(vector, row, order)
+            woven.append(vector)
+        return woven
+
+
+def _are_literals(*sizes):
+    return all(isinstance(size, types.IntegerLiteral) for size in sizes)
+
+
+def _data(context, builder, sig, args, position):
+    return context.make_array(sig.args[position])(context, builder, args[position]).data
+
+
+def _accumulate(vectors, rows, columns, counts, accumulators):
+    """Emit the two reduction loops: `acc[r][v] += A[a0 + i*a_i + j*a_j + r] * B[b0 + i*b_i + j*b_j + v*lanes]`.
+
+    `rows` and `columns` are `(pointer, offset, step of i, step of j)`, `counts` the trip counts of i and j.
+    """
+    builder = vectors.builder
+    (a, a0, a_i, a_j), (b, b0, b_i, b_j) = rows, columns
+    with cgutils.for_range(builder, counts[0]) as outer:
+        a1 = builder.add(a0, builder.mul(outer.index, a_i))
+        b1 = builder.add(b0, builder.mul(outer.index, b_i))
+        with cgutils.for_range(builder, counts[1]) as inner:
+            a2 = builder.add(a1, builder.mul(inner.index, a_j))
+            b2 = builder.add(b1, builder.mul(inner.index, b_j))
+            lanes = [
+                vectors.load(b, builder.add(b2, vectors.index(v * vectors.lanes))) for v in range(len(accumulators[0]))
+            ]
+            for r, row in enumerate(accumulators):
+                scalar = builder.load(builder.gep(a, [builder.add(a2, vectors.index(r))]))
+                scalar = vectors.splat(scalar)
+                for vector, slot in zip(lanes, row, strict=True):
+                    builder.store(vectors.multiply_add(scalar, vector, builder.load(slot)), slot)
+
+
+def _panel_tile(vectors, rows, columns, counts, target, first, shape):
+    """Emit one tile of `shape` (R, V), its sums kept in or added to `target` (pointer, offset, step of r)."""
+    builder = vectors.builder
+    n_rows, n_vectors = shape
+    d, d0, d_r = target
+
+    def at(r, v):
+        return builder.add(builder.add(d0, builder.mul(d_r, vectors.index(r))), vectors.index(v * vectors.lanes))
+
+    acc = [[cgutils.alloca_once(builder, vectors.type) for _ in range(n_vectors)] for _ in range(n_rows)]
+    places = [(r, v) for r in range(n_rows) for v in range(n_vectors)]
+    with builder.if_else(first) as (overwrite, add):
+        with overwrite:
+            for r, v in places:
+                builder.store(ir.Constant(vectors.type, None), acc[r][v])
+        with add:
+            for r, v in places:
+                builder.store(vectors.load(d, at(r, v)), acc[r][v])
+    _accumulate(vectors, rows, columns, counts, acc)
+    for r, v in places:
+        vectors.store(builder.load(acc[r][v]), d, at(r, v))
+
+
+@intrinsic(prefer_literal=True)
+def panel_rows(typingctx, A, a0, a_i, a_j, B, b0, b_i, I, J, D, d0, d_r, rows, first, R, V, lanes):  # noqa: E741
+    """`D[d0 + r*d_r + v] (+)= sum_{i<I, j<J} A[a0 + i*a_i + j*a_j + r] * B[b0 + i*b_i + j*V*lanes + v]`.
+
+    For v < V*lanes and r < rows, in tiles of R rows, then R/2, R/4 and 1. `first` overwrites D, otherwise the sums are
+    added to it. The arrays are flat and contiguous.
+    """
+    if not _are_literals(R, V, lanes):
+        return None
+    size = types.intp
+    sig = types.void(A, size, size, size, B, size, size, size, size, D, size, size, size, types.boolean, R, V, lanes)
+
+    def codegen(context, builder, sig, args):
+        n_rows, n_vectors, n_lanes = (sig.args[k].literal_value for k in (14, 15, 16))
+        vectors = _Vectors(context, builder, context.get_value_type(sig.args[0].dtype), n_lanes)
+        a, b, d = (_data(context, builder, sig, args, k) for k in (0, 4, 9))
+        columns = (b, args[5], args[6], vectors.index(n_vectors * n_lanes))
+        row = cgutils.alloca_once_value(builder, vectors.index(0))
+        for height in sorted({n_rows, n_rows // 2, n_rows // 4 or 1, 1}, reverse=True):
+            condition, body, after = (builder.append_basic_block(name) for name in ("fits", "tile", "after"))
+            builder.branch(condition)
+            builder.position_at_end(condition)
+            end = builder.add(builder.load(row), vectors.index(height))
+            builder.cbranch(builder.icmp_signed("<=", end, args[12]), body, after)
+            builder.position_at_end(body)
+            at = builder.load(row)
+            target = (d, builder.add(args[10], builder.mul(at, args[11])), args[11])
+            rows = (a, builder.add(args[1], at), args[2], args[3])
+            _panel_tile(vectors, rows, columns, (args[7], args[8]), target, args[13], (height, n_vectors))
+            builder.store(builder.add(at, vectors.index(height)), row)
+            builder.branch(condition)
+            builder.position_at_end(after)
+        return context.get_dummy_value()
+
+    return sig, codegen
+
+
+@intrinsic
+def address(typingctx, array):
+    """Return the address of an array's first element."""
+
+    def codegen(context, builder, sig, args):
+        return builder.ptrtoint(_data(context, builder, sig, args, 0), context.get_value_type(types.intp))
+
+    return types.intp(array), codegen
+
+
+@intrinsic(prefer_literal=True)
+def fir_tile(typingctx, x, x_i, x_j, W, w0, I, J, bias, b0, out, S, V, lanes, unit, parts):  # noqa: E741
+    """S rows of time woven into one run of `S*V*lanes` outputs, contiguous from the address `out` on.
+
+    `row[r][v] = bias + sum_{i<I, j<J} W[w0 + (i*J + j)*S + r] * X[i*x_i + j*x_j + v]`, v < V*lanes, X from the address
+    `x` on; the rows are interleaved in units of `unit` lanes (2 where X holds complex numbers under real taps).
+    `parts` is 2 for complex results: then the bias is a pair, over the lanes where unit is 2, over the rows where it
+    is 1. Addresses, so that one tile serves the caller's arrays and scratch.
+    """
+    if not _are_literals(S, V, lanes, unit, parts):
+        return None
+    size = types.intp
+    sig = types.void(size, size, size, W, size, size, size, bias, size, size, S, V, lanes, unit, parts)
+
+    def codegen(context, builder, sig, args):
+        n_rows, n_vectors, n_lanes, n_unit, n_parts = (sig.args[k].literal_value for k in (10, 11, 12, 13, 14))
+        vectors = _Vectors(context, builder, context.get_value_type(sig.args[3].dtype), n_lanes)
+        w, b = (_data(context, builder, sig, args, k) for k in (3, 7))
+        x, out = (builder.inttoptr(args[k], vectors.scalar.as_pointer()) for k in (0, 9))
+        pair = [
+            vectors.splat(builder.load(builder.gep(b, [builder.add(args[8], vectors.index(part))])))
+            for part in range(n_parts)
+        ]
+        if n_unit == 2:
+            pair = vectors.weave(pair, 1)[:1]
+        acc = [[cgutils.alloca_once(builder, vectors.type) for _ in range(n_vectors)] for _ in range(n_rows)]
+        for r, row in enumerate(acc):
+            for slot in row:
+                builder.store(pair[r % len(pair)], slot)
+        step = vectors.index(n_rows)
+        _accumulate(
+            vectors,
+            (w, args[4], builder.mul(args[6], step), step),
+            (x, vectors.index(0), args[1], args[2]),
+            (args[5], args[6]),
+            acc,
+        )
+        for v in range(n_vectors):
+            for k, vector in enumerate(vectors.weave([builder.load(row[v]) for row in acc], n_unit)):
+                vectors.store(vector, out, vectors.index((v * n_rows + k) * n_lanes))
+        return context.get_dummy_value()
+
+    return sig, codegen
+
+
+@intrinsic(prefer_literal=True)
+def weave_tile(typingctx, D, d0, d_r, bias, b0, b_f, out, o0, o_f, unit, lanes):
+    """Transpose `lanes/unit` rows of D, one vector each, in units of `unit` lanes, add a bias, store contiguous runs.
+
+    With `n = lanes/unit`: `out[o0 + f*o_f + q*unit + k] = D[d0 + q*d_r + f*unit + k] + bias[b0 + f*b_f]`
+    for f < n, q < n, k < unit.
+    """
+    if not _are_literals(unit, lanes):
+        return None
+    size = types.intp
+    sig = types.void(D, size, size, bias, size, size, out, size, size, unit, lanes)
+
+    def codegen(context, builder, sig, args):
+        n_unit, n_lanes = sig.args[9].literal_value, sig.args[10].literal_value
+        vectors = _Vectors(context, builder, context.get_value_type(sig.args[0].dtype), n_lanes)
+        d, b, out = (_data(context, builder, sig, args, k) for k in (0, 3, 6))
+
+        def at(start, step, k):
+            return builder.add(start, builder.mul(step, vectors.index(k)))
+
+        rows = [vectors.load(d, at(args[1], args[2], q)) for q in range(n_lanes // n_unit)]
+        for f, vector in enumerate(vectors.weave(rows, n_unit)):
+            added = vectors.splat(builder.load(builder.gep(b, [at(args[4], args[5], f)])))
+            vectors.store(builder.fadd(vector, added), out, at(args[7], args[8], f))
+        return context.get_dummy_value()
+
+    return sig, codegen

@@ -1,0 +1,351 @@
+"""The transposed convolution of arrays: `conv_transpose1d`, and the plan `ConvTranspose1d` for repeated calls.
+
+Here arguments are checked and dtypes chosen; the integers are `geometry.py`'s, the arithmetic is a backend's. All
+faces of the package (layer, resampling, training) come through here.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from numba_tconv.backends import check_device
+from numba_tconv.geometry import Geometry, Padding, as_integer, as_padding, geometry
+
+_DTYPES = frozenset("?bBhHiIlLqQefdFD")
+
+
+@cache
+def _cpu() -> ModuleType:
+    """Return the CPU backend; the first call imports Numba."""
+    from numba_tconv.backends.cpu import forward
+
+    return forward
+
+
+class _Options(NamedTuple):
+    """The options of an operator, checked."""
+
+    stride: int
+    padding: tuple[int, int] | str
+    output_padding: int
+    groups: int
+    dilation: int
+
+
+def _check_options(stride: int, padding: Padding, output_padding: int, groups: int, dilation: int) -> _Options:
+    return _Options(
+        as_integer("stride", stride, 1),
+        as_padding(padding),
+        as_integer("output_padding", output_padding, 0),
+        as_integer("groups", groups, 1),
+        as_integer("dilation", dilation, 1),
+    )
+
+
+def _as_array(name: str, value: Any) -> NDArray[Any]:
+    """Return `value` as an aligned array of a native dtype that is computed with."""
+    rule = f"{name} must be an array of bool, integer, float16/32/64 or complex64/128"
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{rule}; got a masked array")
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{rule}; got {type(value).__name__} ({error})") from None
+    if array.dtype.char not in _DTYPES:
+        raise TypeError(f"{rule}; got {array.dtype if array.dtype != object else type(value).__name__}")
+    if not (array.flags.aligned and array.dtype.isnative):
+        array = array.astype(array.dtype.newbyteorder("="))
+    return array
+
+
+def _check_weight(weight: ArrayLike, options: _Options) -> NDArray[Any]:
+    array = _as_array("weight", weight)
+    if array.ndim != 3 or 0 in array.shape:
+        raise ValueError(
+            "weight must have the shape (in_channels, out_channels // groups, filter_size), no size 0; "
+            f"got {array.shape}"
+        )
+    if array.shape[0] % options.groups:
+        raise ValueError(f"groups must divide the {array.shape[0]} input channels of weight; got {options.groups}")
+    return array
+
+
+def _check_bias(bias: ArrayLike | None, weight: NDArray[Any], groups: int) -> NDArray[Any] | None:
+    if bias is None:
+        return None
+    array = _as_array("bias", bias)
+    if array.shape != (weight.shape[1] * groups,):
+        raise ValueError(f"bias must have the shape (out_channels,) = ({weight.shape[1] * groups},); got {array.shape}")
+    return array
+
+
+def _check_x(x: ArrayLike, in_channels: int) -> NDArray[Any]:
+    """Return `x` as (batch, in_channels, length) or (in_channels, length)."""
+    array = _as_array("x", x)
+    if array.ndim not in (2, 3):
+        raise ValueError(
+            f"x must have the shape (batch, in_channels, length) or (in_channels, length); got {array.shape}"
+        )
+    if array.shape[-2] != in_channels:
+        raise ValueError(f"weight has {in_channels} input channels, x has {array.shape[-2]} (shape {array.shape})")
+    if array.shape[-1] == 0:
+        raise ValueError(f"x must have at least one sample; got the shape {array.shape}")
+    return array
+
+
+def _check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
+        raise TypeError(f"out must be an ndarray; got {type(out).__name__}")
+    if out.dtype != dtype:
+        raise TypeError(f"out must have the dtype {dtype}; got {out.dtype}")
+    if out.shape != shape:
+        raise ValueError(f"out must have the shape {shape}; got {out.shape}")
+    if not (out.flags.writeable and out.flags.aligned):
+        raise ValueError("out must be writeable and aligned")
+    if any(step == 0 and size > 1 for step, size in zip(out.strides, out.shape, strict=True)):
+        raise ValueError(f"out must not repeat its own samples; got the strides {out.strides}")
+    for array in inputs:
+        if np.may_share_memory(out, array) and _shares_memory(out, array):
+            raise ValueError("out must not overlap x, weight or bias")
+    return out
+
+
+def _shares_memory(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    """Whether two arrays overlap; True where that is too hard to tell."""
+    try:
+        return np.shares_memory(a, b, max_work=10_000)
+    except np.exceptions.TooHardError:
+        return True
+
+
+@cache
+def _result_dtype(x: np.dtype[Any], weight: np.dtype[Any]) -> np.dtype[Any]:
+    dtype = np.result_type(x, weight)
+    return np.result_type(dtype, np.float32) if dtype.kind in "biu" else dtype
+
+
+@cache
+def _computed_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the real dtype that a result of `dtype` is computed in."""
+    return np.dtype(np.float64 if dtype.char in "dD" else np.float32)
+
+
+class _Prepared(NamedTuple):
+    """What one operator needs for inputs of one dtype."""
+
+    dtype: np.dtype[Any]
+    layout: Any
+    panels: NDArray[Any]
+    bias: NDArray[Any]
+
+
+def _prepare(weight: NDArray[Any], bias: NDArray[Any] | None, options: _Options, x: np.dtype[Any]) -> _Prepared:
+    """Choose the dtype, pack the weights, spread the bias over real parts."""
+    dtype = _result_dtype(x, weight.dtype)
+    real = _computed_dtype(dtype)
+    if bias is not None and bias.dtype.kind == "c" and dtype.kind != "c":
+        raise TypeError(f"bias must be real where x and weight are; got {bias.dtype}")
+    layout = _cpu().plan_layout(
+        real,
+        groups=options.groups,
+        channels=weight.shape[0] // options.groups,
+        filters=weight.shape[1],
+        filter_size=weight.shape[2],
+        stride=options.stride,
+        dilation=options.dilation,
+        x_parts=2 if x.kind == "c" else 1,
+        weight_parts=2 if weight.dtype.kind == "c" else 1,
+    )
+    spread = np.zeros(weight.shape[1] * options.groups, dtype if dtype.kind == "c" else real)
+    if bias is not None:
+        spread[...] = bias
+    return _Prepared(dtype, layout, _cpu().pack(layout, weight), spread.view(real))
+
+
+def _run(
+    prepared: _Prepared, shape: Geometry, x: NDArray[Any], filters: int, out: Any, inputs: Sequence[NDArray[Any]]
+) -> NDArray[Any]:
+    """Allocate or check the output and compute it."""
+    out_shape = (*x.shape[:-2], filters, shape.output_length)
+    if out is None:
+        out = np.empty(out_shape, prepared.dtype)
+    else:
+        _check_out(out, out_shape, prepared.dtype, (x, *inputs))
+    if x.ndim == 2:
+        _cpu().forward(prepared.layout, shape, x[None], prepared.panels, prepared.bias, out[None])
+    else:
+        _cpu().forward(prepared.layout, shape, x, prepared.panels, prepared.bias, out)
+    return out
+
+
+def conv_transpose1d(
+    x: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    *,
+    stride: int = 1,
+    padding: Padding = 0,
+    output_padding: int = 0,
+    groups: int = 1,
+    dilation: int = 1,
+    out: NDArray[Any] | None = None,
+    device: str = "auto",
+) -> NDArray[Any]:
+    r"""Transposed convolution along the last axis: every input sample adds a scaled filter to the output.
+
+    Parameters
+    ----------
+    x : array_like, (batch, in_channels, length) or (in_channels, length)
+        Signals; any strides. Bool, integer, float16, float32, float64, complex64 or complex128.
+    weight : array_like, (in_channels, out_channels // groups, filter_size)
+        Filters, not flipped; dtypes as x. Real weights on complex signals cost no complex multiplication.
+    bias : array_like, (out_channels,), optional
+        Added to every sample of a channel.
+    stride : int
+        Output step per input sample.
+    padding : int, (left, right) or 'same'
+        Samples cut from both ends of the full output. 'same' leaves `length * stride` samples: an odd one is cut from
+        the right, and a filter shorter than the stride leaves samples of bias at the end.
+    output_padding : int
+        Samples added to the right end, fewer than stride or dilation.
+    groups : int
+        Groups of channels that do not see each other; `in_channels` for a depthwise operator.
+    dilation : int
+        Spacing of the taps.
+    out : ndarray, optional
+        Where to write the result; of its exact shape and dtype, any strides, no overlap with the inputs.
+    device : {'auto', 'cpu', 'cuda'}
+        'auto' takes the environment variable ``NUMBA_TCONV_DEVICE``, or chooses. CUDA is not available yet.
+
+    Returns
+    -------
+    ndarray, (batch, out_channels, output_length) or (out_channels, output_length)
+        ``output_length = (length-1)*stride + dilation*(filter_size-1) + 1 - left - right + output_padding``. The dtype
+        is ``np.result_type(x, weight)``, joined with float32 where that is an integer. float16 is computed in float32
+        and rounded once.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, the rule and what was given. Nothing has been written to `out` then.
+
+    See Also
+    --------
+    ConvTranspose1d : keeps the packed weights; faster where the same weights are used again.
+
+    Notes
+    -----
+    .. math:: y[n, f, s i + d k - left] \mathrel{+}= w[c, f, k] \, x[n, c, i]
+
+    This is PyTorch's `conv_transpose1d`, with an asymmetric crop and 'same' besides. One channel and ``stride=up`` is
+    SciPy's ``upfirdn(h, x, up)``, without the ``up - 1`` zeros that SciPy may leave at the end. References: Dumoulin
+    and Visin, "A guide to convolution arithmetic for deep learning", arXiv:1603.07285, relationship 14.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numba_tconv import conv_transpose1d
+    >>> x = np.array([[1.0, 2.0, 3.0]])
+    >>> triangle = np.array([[[0.5, 1.0, 0.5]]])
+    >>> conv_transpose1d(x, triangle, stride=2, padding=(1, 0))  # linear interpolation
+    array([[1. , 1.5, 2. , 2.5, 3. , 1.5]])
+    """
+    options = _check_options(stride, padding, output_padding, groups, dilation)
+    weight = _check_weight(weight, options)
+    bias = _check_bias(bias, weight, options.groups)
+    x = _check_x(x, weight.shape[0])
+    check_device(device)
+    shape = geometry(
+        x.shape[-1], weight.shape[2], options.stride, options.padding, options.output_padding, options.dilation
+    )
+    inputs = (weight,) if bias is None else (weight, bias)
+    filters = weight.shape[1] * options.groups
+    if out is not None:  # before the weights are packed: an error should be cheap
+        dtype = _result_dtype(x.dtype, weight.dtype)
+        _check_out(out, (*x.shape[:-2], filters, shape.output_length), dtype, (x, *inputs))
+    return _run(_prepare(weight, bias, options, x.dtype), shape, x, filters, out, inputs)
+
+
+class ConvTranspose1d:
+    """A transposed convolution with fixed weights, packed once: ``op = ConvTranspose1d(weight); y = op(x)``.
+
+    The weights are copied; any length and batch can follow, with nothing to set up for a new one. Calls from several
+    threads are safe. Parameters as of `conv_transpose1d`.
+
+    Parameters
+    ----------
+    weight : array_like, (in_channels, out_channels // groups, filter_size)
+        Filters, not flipped.
+    bias : array_like, (out_channels,), optional
+        Added to every sample of a channel.
+    stride, padding, output_padding, groups, dilation, device
+        As of `conv_transpose1d`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, the rule and what was given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numba_tconv import ConvTranspose1d
+    >>> op = ConvTranspose1d(np.ones((1, 1, 2)), [10.0], stride=2)
+    >>> op(np.array([[1.0, 2.0, 3.0]]))
+    array([[11., 11., 12., 12., 13., 13.]])
+    """
+
+    def __init__(
+        self,
+        weight: ArrayLike,
+        bias: ArrayLike | None = None,
+        *,
+        stride: int = 1,
+        padding: Padding = 0,
+        output_padding: int = 0,
+        groups: int = 1,
+        dilation: int = 1,
+        device: str = "auto",
+    ) -> None:
+        self._options = _check_options(stride, padding, output_padding, groups, dilation)
+        self._weight = _check_weight(weight, self._options).copy()
+        checked = _check_bias(bias, self._weight, self._options.groups)
+        self._bias = None if checked is None else checked.copy()
+        self._device = check_device(device)
+        self._filters = self._weight.shape[1] * self._options.groups
+        self._prepared: dict[np.dtype[Any], _Prepared] = {}
+        self._prepare(self._weight.dtype)
+
+    def _prepare(self, x: np.dtype[Any]) -> _Prepared:
+        prepared = _prepare(self._weight, self._bias, self._options, x)
+        self._prepared[x] = prepared
+        return prepared
+
+    def __call__(self, x: ArrayLike, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return the transposed convolution of `x`.
+
+        Parameters
+        ----------
+        x : array_like, (batch, in_channels, length) or (in_channels, length)
+            Signals; any strides.
+        out : ndarray, optional
+            Where to write the result; of its exact shape and dtype, any strides, no overlap with `x`.
+
+        Returns
+        -------
+        ndarray, (batch, out_channels, output_length) or (out_channels, output_length)
+            As of `conv_transpose1d`.
+        """
+        x = _check_x(x, self._weight.shape[0])
+        prepared = self._prepared.get(x.dtype) or self._prepare(x.dtype)
+        stride, padding, output_padding, _, dilation = self._options
+        shape = geometry(x.shape[-1], self._weight.shape[2], stride, padding, output_padding, dilation)
+        return _run(prepared, shape, x, self._filters, out, ())
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in self._options._asdict().items())
+        return f"ConvTranspose1d(weight {self._weight.shape} {self._weight.dtype}, {options})"
