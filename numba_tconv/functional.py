@@ -49,10 +49,10 @@ def _check_options(stride: int, padding: Padding, output_padding: int, groups: i
 def _as_array(name: str, value: Any) -> NDArray[Any]:
     """Return `value` as an aligned array of a native dtype that is computed with."""
     rule = f"{name} must be an array of bool, integer, float16/32/64 or complex64/128"
-    if isinstance(value, np.ma.MaskedArray):
+    if isinstance(value, np.ma.MaskedArray):  # asarray would drop the mask
         raise TypeError(f"{rule}; got a masked array")
     try:
-        array = np.asarray(value)
+        array = value if type(value) is np.ndarray else np.asarray(value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{rule}; got {type(value).__name__} ({error})") from None
     if array.dtype.char not in _DTYPES:
@@ -160,10 +160,8 @@ def _prepare(weight: NDArray[Any], bias: NDArray[Any] | None, options: _Options,
         x_parts=2 if x.kind == "c" else 1,
         weight_parts=2 if weight.dtype.kind == "c" else 1,
     )
-    spread = np.zeros(weight.shape[1] * options.groups, dtype if dtype.kind == "c" else real)
-    if bias is not None:
-        spread[...] = bias
-    return _Prepared(dtype, layout, _cpu().pack(layout, weight), spread.view(real))
+    spread = layout.zero_bias if bias is None else bias.astype(dtype if dtype.kind == "c" else real).view(real)
+    return _Prepared(dtype, layout, _cpu().pack(layout, weight), spread)
 
 
 def _run(

@@ -11,7 +11,7 @@ woven in units of two.
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from numba_tconv.backends.cpu import jit
 from numba_tconv.backends.cpu.layout import Layout
@@ -60,52 +60,56 @@ def _store(out, scratch, at, problem, n, f, part, row, count, parts):
 
 
 @jit.once
-def kernel(x_dtype, dtype, out_dtype, S, unit, parts, parallel):
-    """Return the compiled kernel `(x, taps, bias, out, scratch, problem, n_workers)`."""
+def kernel(x_dtype, dtype, out_dtype, S, unit, parts):
+    """Return the compiled kernel `(x, taps, bias, out, scratch, problem, worker, n_workers)`."""
     lanes, V = host().lanes(dtype.itemsize), host().fir_vectors(S)
     tile_rows, tile_size, itemsize = V * lanes // unit, S * V * lanes, dtype.itemsize
 
-    def run(x, taps, bias, out, scratch, problem, n_workers):
+    def run(x, taps, bias, out, scratch, problem, worker, n_workers):
         halo, step, length = problem[HALO], problem[STEP], problem[LENGTH]
         is_plain_x, is_plain_out = problem[IS_PLAIN_X], problem[IS_PLAIN_OUT]
-        for worker in prange(n_workers):
-            spill = worker * problem[SCRATCH]
-            stage = spill + tile_size
-            for index in range(worker * problem[ITEMS] // n_workers, (worker + 1) * problem[ITEMS] // n_workers):
-                item, row_block = divmod(index, problem[ROW_BLOCKS])
-                signal, f = divmod(item, problem[ALL_FILTERS])
-                n, part = divmod(signal, problem[SIGNALS] // out.shape[0])
-                group = f // problem[FILTERS]
-                first = problem[FIRST_ROW] + row_block * problem[BLOCK_OF_ROWS]
-                last = min(problem[FIRST_ROW] + problem[ROWS], first + problem[BLOCK_OF_ROWS])
-                x_start = address(x) + n * x.strides[0] + group * problem[CHANNELS] * x.strides[1]
-                out_start = address(out) + n * out.strides[0] + f * out.strides[1]
-                staged_from = first - halo
-                if not is_plain_x:
-                    count = last - first + tile_rows + halo
-                    _stage(x, scratch, stage, problem, n, group, part, staged_from, count, unit)
-                for row in range(first, last, tile_rows):
-                    produced = (problem[STRIDE] * row - problem[LEFT]) * parts
-                    fits = produced >= 0 and produced + tile_size <= problem[OUTPUT_LENGTH] * parts
-                    if is_plain_x and row >= halo and row + tile_rows <= length:
-                        source, channel_step = x_start + row * unit * itemsize, x.strides[1] // itemsize
-                    else:
-                        if is_plain_x:
-                            staged_from = row - halo
-                            _stage(x, scratch, stage, problem, n, group, part, staged_from, tile_rows + halo, unit)
-                        source = address(scratch) + (stage + (row - staged_from) * unit) * itemsize
-                        channel_step = problem[STAGE_ROW]
-                    is_inside = is_plain_out and fits
-                    target = out_start + produced * itemsize if is_inside else address(scratch) + spill * itemsize
-                    fir_tile(
-                        source, channel_step, -step * unit,
-                        taps, f * problem[REDUCED] * problem[TAPS] * S, problem[REDUCED], problem[TAPS],
-                        bias, f * problem[PARTS] + part, target, S, V, lanes, unit, parts,
-                    )  # fmt: skip
-                    if not is_inside:
-                        _store(out, scratch, spill, problem, n, f, part, row, min(tile_rows, last - row), parts)
+        spill = worker * problem[SCRATCH]
+        stage = spill + tile_size
+        for index in range(worker * problem[ITEMS] // n_workers, (worker + 1) * problem[ITEMS] // n_workers):
+            item, row_block = divmod(index, problem[ROW_BLOCKS])
+            signal, f = divmod(item, problem[ALL_FILTERS])
+            n, part = divmod(signal, problem[SIGNALS] // out.shape[0])
+            group = f // problem[FILTERS]
+            first = problem[FIRST_ROW] + row_block * problem[BLOCK_OF_ROWS]
+            last = min(problem[FIRST_ROW] + problem[ROWS], first + problem[BLOCK_OF_ROWS])
+            x_start = address(x) + n * x.strides[0] + group * problem[CHANNELS] * x.strides[1]
+            out_start = address(out) + n * out.strides[0] + f * out.strides[1]
+            staged_from = first - halo
+            if not is_plain_x:
+                count = last - first + tile_rows + halo
+                _stage(x, scratch, stage, problem, n, group, part, staged_from, count, unit)
+            for row in range(first, last, tile_rows):
+                produced = (problem[STRIDE] * row - problem[LEFT]) * parts
+                fits = produced >= 0 and produced + tile_size <= problem[OUTPUT_LENGTH] * parts
+                if is_plain_x and row >= halo and row + tile_rows <= length:
+                    source, channel_step = x_start + row * unit * itemsize, x.strides[1] // itemsize
+                else:
+                    if is_plain_x:
+                        staged_from = row - halo
+                        _stage(x, scratch, stage, problem, n, group, part, staged_from, tile_rows + halo, unit)
+                    source = address(scratch) + (stage + (row - staged_from) * unit) * itemsize
+                    channel_step = problem[STAGE_ROW]
+                is_inside = is_plain_out and fits
+                target = out_start + produced * itemsize if is_inside else address(scratch) + spill * itemsize
+                fir_tile(
+                    source, channel_step, -step * unit,
+                    taps, f * problem[REDUCED] * problem[TAPS] * S, problem[REDUCED], problem[TAPS],
+                    bias, f * problem[PARTS] + part, target, S, V, lanes, unit, parts,
+                )  # fmt: skip
+                if not is_inside:
+                    _store(out, scratch, spill, problem, n, f, part, row, min(tile_rows, last - row), parts)
 
-    return jit.compile_kernel(run, jit.kernel_arguments(x_dtype, dtype, out_dtype), parallel=parallel)
+    return jit.compile_kernel(run, jit.kernel_arguments(x_dtype, dtype, out_dtype))
+
+
+def own_parts(layout: Layout, unit: int) -> int:
+    """Parts of a result that one item computes; a complex signal in two planes has one of two."""
+    return 2 if unit == 2 or layout.weight_parts == 2 else 1
 
 
 def problem(
@@ -151,6 +155,6 @@ def problem(
         OUTPUT_LENGTH: geometry.output_length,
         SCRATCH: scratch,
         IS_PLAIN_X: is_plain_x,
-        IS_PLAIN_OUT: is_plain_out and geometry.is_interleaved,
+        IS_PLAIN_OUT: is_plain_out and geometry.is_interleaved and own_parts(layout, unit) == layout.parts,
     }
     return np.array([int(values[k]) for k in range(len(values))], np.int64), scratch

@@ -4,9 +4,7 @@ The one way into the CPU backend for the forward pass. Arguments were checked by
 here for a shape is kept, so that a second call pays a dictionary look-up.
 """
 
-from collections.abc import Callable
-from functools import lru_cache, partial
-from typing import NamedTuple
+from functools import cache, lru_cache, partial
 
 import numpy as np
 
@@ -19,95 +17,89 @@ from numba_tconv.geometry import Geometry
 __all__ = ["forward", "pack", "plan_layout"]
 
 
-class Launch(NamedTuple):
-    """A kernel with everything but its arrays."""
+class Call:
+    """A kernel with its integers: all of a call that its shapes decide."""
 
-    kernel: Callable[[bool], Callable]
-    problem: np.ndarray
-    scratch: int
-    n_workers: int
-    fills_gaps: bool
+    def __init__(
+        self,
+        layout: Layout,
+        geometry: Geometry,
+        batch: int,
+        dtypes: tuple[np.dtype, np.dtype, np.dtype],
+        unit: int,
+        *,
+        is_half: bool,
+        is_plain_x: bool,
+        is_plain_out: bool,
+    ) -> None:
+        lanes = layout.groups * layout.filters * layout.filter_lanes
+        self.work = batch * layout.signals * geometry.rows * lanes * layout.reduced_channels * layout.taps
+        self.split = cache(partial(self._split, layout, geometry, batch, unit, is_half, is_plain_x, is_plain_out))
+        if layout.is_fir:
+            self.kernel = fir.kernel(*dtypes, layout.filter_lanes, unit, fir.own_parts(layout, unit))
+        else:
+            lanes = host().lanes(layout.dtype.itemsize)
+            self.kernel = panels.kernel(*dtypes, layout.width // lanes, panels.weave_unit(layout) or lanes)
+
+    @staticmethod
+    def _split(layout, geometry, batch, unit, is_half, is_plain_x, is_plain_out, n_workers):
+        """Return the kernel's integers for `n_workers`, and the numbers of scratch they need together."""
+        flags = {"is_half": is_half, "is_plain_out": is_plain_out}
+        if layout.is_fir:
+            numbers, scratch = fir.problem(
+                layout, geometry, batch, n_workers, unit, is_plain_x=is_plain_x, **flags
+            )
+        else:
+            numbers, scratch = panels.problem(layout, geometry, batch, n_workers, **flags)
+        return numbers, scratch * n_workers
 
 
-def _in_parts(array: np.ndarray) -> np.ndarray:
+_call = lru_cache(maxsize=4096)(Call)
+
+
+def _in_parts(array: np.ndarray, is_complex: bool) -> np.ndarray:
     """View (batch, channel, time) as (batch, channel, time, part), parts real; float16 as its bits."""
-    if array.dtype.kind == "c":
+    if is_complex:
         return array[..., None].view(array.real.dtype)
-    if array.dtype == np.float16:
-        array = array.view(HALF)
-    return array[..., None]
-
-
-def _is_plain(array: np.ndarray, dtype: np.dtype) -> bool:
-    """Whether time is contiguous, and the array is of `dtype` or its complex pair."""
-    itemsize = array.itemsize
-    real = array.dtype if array.dtype.kind != "c" else np.dtype(f"f{itemsize // 2}")
-    return (
-        real == dtype
-        and array.strides[2] == itemsize
-        and array.strides[0] % dtype.itemsize == 0
-        and array.strides[1] % dtype.itemsize == 0
-    )
-
-
-def work(layout: Layout, geometry: Geometry, batch: int) -> int:
-    """Return the multiply-adds of a call."""
-    lanes = layout.groups * layout.filters * layout.filter_lanes
-    return batch * layout.signals * geometry.rows * lanes * layout.reduced_channels * layout.taps
-
-
-@lru_cache(maxsize=4096)
-def _prepare(
-    layout: Layout,
-    geometry: Geometry,
-    batch: int,
-    n_workers: int,
-    dtypes: tuple[np.dtype, np.dtype],
-    is_half: bool,
-    is_plain_x: bool,
-    is_plain_out: bool,
-    unit: int,
-) -> Launch:
-    x_dtype, out_dtype = dtypes
-    flags = {"is_half": is_half, "is_plain_out": is_plain_out}
-    if layout.is_fir:
-        parts = 2 if unit == 2 or layout.weight_parts == 2 else 1
-        kernel = partial(fir.kernel, x_dtype, layout.dtype, out_dtype, layout.filter_lanes, unit, parts)
-        flags["is_plain_out"] = is_plain_out and parts == layout.parts
-        numbers = fir.problem(layout, geometry, batch, n_workers, unit, is_plain_x=is_plain_x, **flags)
-    else:
-        lanes = host().lanes(layout.dtype.itemsize)
-        woven = panels.weave_unit(layout) or lanes
-        kernel = partial(panels.kernel, x_dtype, layout.dtype, out_dtype, layout.width // lanes, woven)
-        numbers = panels.problem(layout, geometry, batch, n_workers, **flags)
-    return Launch(kernel, *numbers, n_workers, not geometry.is_interleaved)
+    return (array.view(HALF) if array.dtype == np.float16 else array)[..., None]
 
 
 def forward(
-    layout: Layout, geometry: Geometry, x: np.ndarray, weight_panels: np.ndarray, bias: np.ndarray, out: np.ndarray
+    layout: Layout, geometry: Geometry, x: np.ndarray, panels: np.ndarray, bias: np.ndarray, out: np.ndarray
 ) -> None:
     """Write the transposed convolution of `x` (batch, in_channels, length) to `out` (batch, out_channels, length).
 
-    `bias` holds the layout's real dtype, (out_channels * parts,), flat.
+    `panels` is what `pack` made of the weight; `bias` (out_channels * parts,) has the layout's real dtype.
     """
     batch = x.shape[0]
     if batch == 0:
         return
-    is_plain_x, is_plain_out = _is_plain(x, layout.dtype), _is_plain(out, layout.dtype)
-    is_half = x.dtype == np.float16
-    unit = 2 if layout.is_fir and layout.signals == 2 and is_plain_x else 1
-    x_parts = x.view(layout.dtype)[..., None] if unit == 2 else _in_parts(x)
-    is_plain_x = is_plain_x and layout.x_parts == unit
-    out_parts = _in_parts(out)
-    n_workers = threads.workers(work(layout, geometry, batch))
-    launch = _prepare(
-        layout, geometry, batch, n_workers, (x_parts.dtype, out_parts.dtype), is_half, is_plain_x, is_plain_out, unit
-    )
-    if launch.fills_gaps:  # what no branch reaches holds the bias alone
-        out[...] = bias.view(out.dtype if out.dtype.kind == "c" else layout.dtype)[:, None]
-    if geometry.rows == 0:
-        return
-    scratch = np.empty(n_workers * launch.scratch, layout.dtype)
-    threads.launch(
-        launch.kernel, n_workers, (x_parts, weight_panels, bias, out_parts, scratch, launch.problem, n_workers)
+    is_plain_x, is_plain_out = _is_plain(x, layout, layout.x_parts), _is_plain(out, layout, layout.parts)
+    if is_plain_x and layout.is_fir and layout.signals == 2:
+        unit, x_parts = 2, x.view(layout.dtype)[..., None]
+    else:
+        unit, x_parts = 1, _in_parts(x, layout.x_parts == 2)
+    out_parts = _in_parts(out, layout.parts == 2)
+    call = _call(
+        layout, geometry, batch, (x_parts.dtype, layout.dtype, out_parts.dtype), unit, is_half=x.dtype == np.float16,
+        is_plain_x=is_plain_x and layout.x_parts == unit, is_plain_out=is_plain_out,
+    )  # fmt: skip
+    if not geometry.is_interleaved:  # what no branch reaches holds the bias alone
+        out[...] = bias.view(out.dtype if layout.parts == 2 else layout.dtype)[:, None]
+    if geometry.rows:
+        n_workers = threads.workers(call.work)
+        numbers, scratch = call.split(n_workers)
+        arguments = (x_parts, panels, bias, out_parts, np.empty(scratch, layout.dtype), numbers)
+        threads.launch(call.kernel, arguments, n_workers)
+
+
+def _is_plain(array: np.ndarray, layout: Layout, parts: int) -> bool:
+    """Whether time is contiguous and holds what is computed in, real or in pairs."""
+    n, c, t = array.strides
+    itemsize = layout.dtype.itemsize
+    return (
+        t == itemsize * parts
+        and array.dtype.char == ("fd" if parts == 1 else "FD")[itemsize == 8]
+        and n % itemsize == 0
+        and c % itemsize == 0
     )

@@ -7,17 +7,24 @@ compiled variant and does not compile another. Kernels are compiled when they ar
 import os
 import threading
 from collections.abc import Callable
-from functools import lru_cache, wraps
+from functools import cache, wraps
 
 import numpy as np
 from numba import from_dtype, njit, types
+from numpy.typing import DTypeLike
 
 _compiling = threading.RLock()
 
 
+def renew_lock() -> None:
+    """Replace the lock in a forked child: the thread that held it was not copied."""
+    global _compiling
+    _compiling = threading.RLock()
+
+
 def once(make: Callable) -> Callable:
-    """Cache `make(*key)`, one thread at a time, so that threads that meet here do not compile the same kernel twice."""
-    cached = lru_cache(maxsize=None)(make)
+    """Cache `make(*key)`, one thread at a time: threads that meet here must not compile the same kernel twice."""
+    cached = cache(make)
 
     @wraps(make)
     def locked(*key):
@@ -27,24 +34,15 @@ def once(make: Callable) -> Callable:
     return locked
 
 
-def renew_lock() -> None:
-    """Replace the lock in a forked child: the thread that held it was not copied."""
-    global _compiling
-    _compiling = threading.RLock()
-
-
-def compile_kernel(function: Callable, arguments: tuple, *, parallel: bool) -> Callable:
-    """Return `function` compiled for `arguments` and, last, the number of workers its one `prange` runs over.
-
-    It returns nothing and releases the GIL. Numba's cache tells variants apart by signature and closure, not by flags:
-    the serial variant of the same body therefore counts its workers in 32 bits.
+def compile_kernel(function: Callable, arguments: tuple, *, parallel: bool = False) -> Callable:
+    """Return `function` compiled for `arguments`; it returns nothing and releases the GIL.
 
     Without a folder to write to, Numba raises at decoration: then the kernel is compiled in this process alone.
     `NUMBA_TCONV_CACHE=0` turns the cache off.
     """
-    signature = types.void(*arguments, types.int64 if parallel else types.int32)
+    signature = types.void(*arguments)
     options = {"nogil": True, "parallel": parallel, "error_model": "numpy"}
-    if os.environ.get("NUMBA_TCONV_CACHE", "1") != "0":
+    if is_cached():
         try:
             return njit(signature, cache=True, **options)(function)
         except RuntimeError as error:
@@ -55,13 +53,18 @@ def compile_kernel(function: Callable, arguments: tuple, *, parallel: bool) -> C
     return njit(signature, **options)(function)
 
 
-def array(dtype: np.dtype, ndim: int, layout: str = "C", *, readonly: bool = False) -> types.Array:
+def is_cached() -> bool:
+    """Whether kernels are kept on disk, as far as the user decides."""
+    return os.environ.get("NUMBA_TCONV_CACHE", "1") != "0"
+
+
+def array(dtype: DTypeLike, ndim: int, layout: str = "C", *, readonly: bool = False) -> types.Array:
     """Return Numba's type of an array."""
     return types.Array(from_dtype(np.dtype(dtype)), ndim, layout, readonly=readonly)
 
 
 def kernel_arguments(x_dtype: np.dtype, dtype: np.dtype, out_dtype: np.dtype) -> tuple:
-    """Return the types of a forward kernel's `(x, panels, bias, out, scratch, problem)`."""
+    """Return the types of a forward kernel's `(x, panels, bias, out, scratch, problem, worker, n_workers)`."""
     return (
         array(x_dtype, 4, "A", readonly=True),
         array(dtype, 1, readonly=True),
@@ -69,4 +72,6 @@ def kernel_arguments(x_dtype: np.dtype, dtype: np.dtype, out_dtype: np.dtype) ->
         array(out_dtype, 4, "A"),
         array(dtype, 1),
         array(np.int64, 1, readonly=True),
+        types.int64,
+        types.int64,
     )

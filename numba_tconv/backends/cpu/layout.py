@@ -6,14 +6,14 @@ a complex input each channel two as well: `[yr, yi] = [[wr, -wi], [wi, wr]] [xr,
 """
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from math import gcd
 
 import numpy as np
-from numba import prange, types
+from numba import njit, types
 
 from numba_tconv.backends.cpu import jit, threads
-from numba_tconv.backends.cpu.staging import copy_run
+from numba_tconv.backends.cpu.staging import copy_run, zero_run
 from numba_tconv.backends.cpu.target import host
 
 # The edges of a FIR tile are staged with their whole halo; a longer one goes through panels, which block the taps.
@@ -54,51 +54,59 @@ class Layout:
     is_fir: bool
     width: int
 
-    @property
+    @cached_property
     def filter_lanes(self) -> int:
         """Outputs of a filter in one row: branches, times two for complex weights."""
         return self.branches * self.weight_parts
 
-    @property
+    @cached_property
     def reduced_channels(self) -> int:
         """Real channels that are summed over."""
         return self.channels * self.x_parts if self.weight_parts == 2 else self.channels
 
-    @property
+    @cached_property
     def signals(self) -> int:
         """Real signals for one of the caller's."""
         return self.x_parts if self.weight_parts == 1 else 1
 
-    @property
+    @cached_property
     def parts(self) -> int:
         """2 for complex results, 1 for real ones."""
         return max(self.x_parts, self.weight_parts)
 
-    @property
+    @cached_property
     def blocks(self) -> int:
         """Panels of one group."""
         return -(-self.filters * self.filter_lanes // self.width)
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Numbers in all panels."""
         return self.groups * self.blocks * self.reduced_channels * self.taps * self.width
 
 
     @cached_property
+    def zero_bias(self) -> np.ndarray:
+        """The bias of an operator that has none: (filters * parts,), flat, read-only."""
+        bias = np.zeros(self.groups * self.filters * self.parts, self.dtype)
+        bias.flags.writeable = False
+        return bias
+
+    @cached_property
     def pack_problem(self) -> np.ndarray:
         """The packing kernel's integers."""
         size = self.filter_size * self.weight_parts
-        numbers = (
-            self.blocks,
-            self.filters,
-            self.reduced_channels,
-            size,
-            self.filter_lanes,
-            self.taps,
-            self.width,
-        )
-        return np.array(numbers, np.int64)
+        values = {
+            GROUPS: self.groups,
+            BLOCKS: self.blocks,
+            FILTERS: self.filters,
+            REDUCED: self.reduced_channels,
+            FILTER_SIZE: size,
+            FILTER_LANES: self.filter_lanes,
+            TAPS: self.taps,
+            WIDTH: self.width,
+        }
+        return np.array([values[k] for k in range(len(values))], np.int64)
 
 
 @lru_cache(maxsize=4096)
@@ -138,37 +146,42 @@ def plan_layout(
     )
 
 
-(BLOCKS, FILTERS, REDUCED, FILTER_SIZE, FILTER_LANES, TAPS, WIDTH) = range(7)
+(GROUPS, BLOCKS, FILTERS, REDUCED, FILTER_SIZE, FILTER_LANES, TAPS, WIDTH) = range(8)
 
 
-def _pack(weight, panels, problem, count, n_workers):
-    """Write `count` panels of `weight`, flat (group * channel, filter, tap * part); what does not exist is zero."""
+@njit
+def _pack_panel(weight, panels, problem, index):
+    """Write one panel; taps and filters that do not exist are zero."""
     filters, reduced, width = problem[FILTERS], problem[REDUCED], problem[WIDTH]
     size, rows, taps = problem[FILTER_SIZE], problem[FILTER_LANES], problem[TAPS]
-    for worker in prange(n_workers):
-        for index in range(worker * count // n_workers, (worker + 1) * count // n_workers):
-            group, block = divmod(index, problem[BLOCKS])
-            for channel in range(reduced):
-                lane = 0
-                while lane < width:
-                    f, row = divmod(block * width + lane, rows)
-                    run = min(width - lane, rows - row)
-                    source = ((group * reduced + channel) * filters + f) * size
-                    for j in range(taps):
-                        at = ((index * reduced + channel) * taps + j) * width + lane
-                        tap = row + rows * j
-                        count_taps = max(0, min(run, size - tap)) if f < filters else 0
-                        copy_run(panels, at, weight, (source + tap) * weight.itemsize, count_taps)
-                        for k in range(count_taps, run):
-                            panels[at + k] = 0
-                    lane += run
+    group, block = divmod(index, problem[BLOCKS])
+    for channel in range(reduced):
+        lane = 0
+        while lane < width:
+            f, row = divmod(block * width + lane, rows)
+            run = min(width - lane, rows - row)
+            source = ((group * reduced + channel) * filters + f) * size
+            for j in range(taps):
+                at = ((index * reduced + channel) * taps + j) * width + lane
+                tap = row + rows * j
+                inside = max(0, min(run, size - tap)) if f < filters else 0
+                copy_run(panels, at, weight, (source + tap) * weight.itemsize, inside)
+                zero_run(panels, at + inside, run - inside)
+            lane += run
 
 
 @jit.once
-def _pack_kernel(dtype, parallel):
-    flat, numbers = jit.array(dtype, 1), jit.array(np.int64, 1, readonly=True)
-    readonly = jit.array(dtype, 1, readonly=True)
-    return jit.compile_kernel(_pack, (readonly, flat, numbers, types.intp), parallel=parallel)
+def _pack_kernel(dtype):
+    """Return the kernel `(weight, panels, problem, worker, n_workers)`; weight is flat (channel, filter, tap * part)."""
+
+    def pack_share(weight, panels, problem, worker, n_workers):
+        count = problem[GROUPS] * problem[BLOCKS]
+        for index in range(worker * count // n_workers, (worker + 1) * count // n_workers):
+            _pack_panel(weight, panels, problem, index)
+
+    weight, panels = jit.array(dtype, 1, readonly=True), jit.array(dtype, 1)
+    problem = jit.array(np.int64, 1, readonly=True)
+    return jit.compile_kernel(pack_share, (weight, panels, problem, types.int64, types.int64))
 
 
 def _as_real(layout: Layout, weight: np.ndarray) -> np.ndarray:
@@ -186,13 +199,6 @@ def _as_real(layout: Layout, weight: np.ndarray) -> np.ndarray:
 def pack(layout: Layout, weight: np.ndarray) -> np.ndarray:
     """Return the panels of `weight` (in_channels, filters of a group, filter_size), real or complex."""
     panels = np.empty(layout.size, layout.dtype)
-    n_workers = threads.workers(layout.size)
-    arguments = (
-        _as_real(layout, weight).reshape(-1),
-        panels,
-        layout.pack_problem,
-        layout.groups * layout.blocks,
-        n_workers,
-    )
-    threads.launch(partial(_pack_kernel, layout.dtype), n_workers, arguments)
+    arguments = (_as_real(layout, weight).reshape(-1), panels, layout.pack_problem)
+    threads.launch(_pack_kernel(layout.dtype), arguments, threads.workers(layout.size))
     return panels

@@ -12,13 +12,13 @@ signals of 33 rows fill the tiles as well as one of 528; rows inside a halo are 
 """
 
 import numpy as np
-from numba import literally, njit, prange
+from numba import literally, njit
 
 from numba_tconv.backends.cpu import jit
 from numba_tconv.backends.cpu.layout import Layout
-from numba_tconv.backends.cpu.staging import put, stage_samples
+from numba_tconv.backends.cpu.staging import put, stage_samples, zero_run
 from numba_tconv.backends.cpu.target import host
-from numba_tconv.backends.cpu.tile import panel_rows, weave_tile
+from numba_tconv.backends.cpu.tile import panel_rows, weave_rows
 from numba_tconv.geometry import Geometry
 
 # Numbers of the reduction (channels x taps) between two visits to the accumulators: a visit costs about 50 cycles,
@@ -60,24 +60,14 @@ def _stage(x, scratch, at, problem, group, channel, count, first, span):
                 )  # fmt: skip
             else:
                 run = first + span - place
-                for i in range(place - first, span):
-                    scratch[row + i] = 0
+                zero_run(scratch, row + place - first, run)
             place += run
 
 
 @njit
-def _weave_rows(out, start, bias, channel, scratch, at, acc_row, stride, count, unit, lanes):
-    """Store one vector of `count` rows, a multiple of `lanes/unit`, whose samples all lie inside the output."""
-    filter_step = out.strides[1] // out.itemsize
-    for i in range(0, count, lanes // unit):
-        weave_tile(
-            scratch, at + i * acc_row, acc_row, bias, channel, 1, out, start + i * stride, filter_step,
-            literally(unit), literally(lanes),
-        )  # fmt: skip
-
-
-@njit
-def _store_rows(out, start, bias, scratch, at, acc_row, problem, lane_from, lane_to, time, count, skip_from, skip_to):
+def _store_rows(
+    out, start, bias, b0, scratch, at, acc_row, problem, lane_from, lane_to, time, count, skip_from, skip_to
+):  # fmt: skip
     """Store lanes of one filter for `count` rows, but those from `skip_from` to `skip_to`: any crop, stride, dtype."""
     stride, dilation, weight_parts = problem[STRIDE], problem[DILATION], problem[WEIGHT_PARTS]
     row = 0
@@ -89,7 +79,7 @@ def _store_rows(out, start, bias, scratch, at, acc_row, problem, lane_from, lane
             branch, part = divmod(lane, weight_parts)
             t = time + stride * row + dilation * branch
             if 0 <= t < problem[OUTPUT_LENGTH]:
-                value = scratch[at + row * acc_row + lane - lane_from] + bias[part]
+                value = scratch[at + row * acc_row + lane - lane_from] + bias[b0 + part]
                 put(out, start + t * out.strides[2] + part * out.strides[3], value)
         row += 1
 
@@ -117,10 +107,11 @@ def _store(out, bias, scratch, acc, acc_row, problem, group, lane_from, lane_to,
             for lane in range(lane_from, lane_to, lanes):
                 f, offset = divmod(lane, filter_lanes)
                 channel = group * problem[FILTERS] + f
-                _weave_rows(
-                    out, start + channel * (out.strides[1] // out.itemsize) + offset, bias, channel, scratch,
-                    source + woven_from * acc_row + lane - lane_from, acc_row, stride, woven_to - woven_from, unit,
-                    lanes,
+                filter_step = out.strides[1] // out.itemsize
+                weave_rows(
+                    scratch, source + woven_from * acc_row + lane - lane_from, acc_row, bias, channel,
+                    out, start + channel * filter_step + offset, stride, filter_step, woven_to - woven_from,
+                    literally(unit), literally(lanes),
                 )  # fmt: skip
         if woven_to - woven_from < count:
             lane = lane_from
@@ -130,7 +121,7 @@ def _store(out, bias, scratch, acc, acc_row, problem, group, lane_from, lane_to,
                 channel = group * problem[FILTERS] + f
                 start = n * out.strides[0] + channel * out.strides[1] + signal_part * out.strides[3]
                 _store_rows(
-                    out, start, bias[channel * problem[PARTS] + signal_part :], scratch, source + lane - lane_from,
+                    out, start, bias, channel * problem[PARTS] + signal_part, scratch, source + lane - lane_from,
                     acc_row, problem, offset, offset + run, time, count, woven_from, woven_to,
                 )  # fmt: skip
                 lane += run
@@ -138,46 +129,45 @@ def _store(out, bias, scratch, acc, acc_row, problem, group, lane_from, lane_to,
 
 
 @jit.once
-def kernel(x_dtype, dtype, out_dtype, V, unit, parallel):
-    """Return the compiled kernel `(x, panels, bias, out, scratch, problem, n_workers)`."""
+def kernel(x_dtype, dtype, out_dtype, V, unit):
+    """Return the compiled kernel `(x, panels, bias, out, scratch, problem, worker, n_workers)`."""
     lanes, R = host().lanes(dtype.itemsize), host().panel_rows
     width = V * lanes
 
-    def run(x, panels, bias, out, scratch, problem, n_workers):
+    def run(x, panels, bias, out, scratch, problem, worker, n_workers):
         reduced, taps, step = problem[REDUCED], problem[TAPS], problem[STEP]
         blocks, lane_groups, stage_row = problem[BLOCKS], problem[LANE_GROUPS], problem[STAGE_ROW]
-        for worker in prange(n_workers):
-            acc = worker * problem[SCRATCH]
-            stage = acc + problem[ACC_SIZE]
-            for index in range(worker * problem[ITEMS] // n_workers, (worker + 1) * problem[ITEMS] // n_workers):
-                item, lane_group = divmod(index, lane_groups)
-                group, row_block = divmod(item, problem[ROW_BLOCKS])
-                first = row_block * problem[BLOCK_OF_ROWS]
-                last = min(problem[TOTAL_ROWS], first + problem[BLOCK_OF_ROWS])
-                block_from = lane_group * blocks // lane_groups
-                block_to = (lane_group + 1) * blocks // lane_groups
-                acc_row = (block_to - block_from) * width
-                for channel in range(0, reduced, problem[CHANNEL_BLOCK]):
-                    n_channels = min(problem[CHANNEL_BLOCK], reduced - channel)
-                    for tap in range(0, taps, problem[TAP_BLOCK]):
-                        n_taps = min(problem[TAP_BLOCK], taps - tap)
-                        reach = (n_taps - 1) * step
-                        start = first + problem[HALO] - tap * step - reach
-                        _stage(x, scratch, stage, problem, group, channel, n_channels, start, last - first + reach)
-                        for block in range(block_from, block_to):
-                            panel = ((group * blocks + block) * reduced + channel) * taps + tap
-                            panel_rows(
-                                scratch, stage + reach, stage_row, -step,
-                                panels, panel * width, taps * width, n_channels, n_taps,
-                                scratch, acc + (block - block_from) * width, acc_row,
-                                last - first, channel + tap == 0, R, V, lanes,
-                            )  # fmt: skip
-                _store(
-                    out, bias, scratch, acc, acc_row, problem, group, block_from * width, block_to * width,
-                    first, last, unit, lanes,
-                )  # fmt: skip
+        acc = worker * problem[SCRATCH]
+        stage = acc + problem[ACC_SIZE]
+        for index in range(worker * problem[ITEMS] // n_workers, (worker + 1) * problem[ITEMS] // n_workers):
+            item, lane_group = divmod(index, lane_groups)
+            group, row_block = divmod(item, problem[ROW_BLOCKS])
+            first = row_block * problem[BLOCK_OF_ROWS]
+            last = min(problem[TOTAL_ROWS], first + problem[BLOCK_OF_ROWS])
+            block_from = lane_group * blocks // lane_groups
+            block_to = (lane_group + 1) * blocks // lane_groups
+            acc_row = (block_to - block_from) * width
+            for channel in range(0, reduced, problem[CHANNEL_BLOCK]):
+                n_channels = min(problem[CHANNEL_BLOCK], reduced - channel)
+                for tap in range(0, taps, problem[TAP_BLOCK]):
+                    n_taps = min(problem[TAP_BLOCK], taps - tap)
+                    reach = (n_taps - 1) * step
+                    start = first + problem[HALO] - tap * step - reach
+                    _stage(x, scratch, stage, problem, group, channel, n_channels, start, last - first + reach)
+                    for block in range(block_from, block_to):
+                        panel = ((group * blocks + block) * reduced + channel) * taps + tap
+                        panel_rows(
+                            scratch, stage + reach, stage_row, -step,
+                            panels, panel * width, taps * width, n_channels, n_taps,
+                            scratch, acc + (block - block_from) * width, acc_row,
+                            last - first, channel + tap == 0, R, V, lanes,
+                        )  # fmt: skip
+            _store(
+                out, bias, scratch, acc, acc_row, problem, group, block_from * width, block_to * width,
+                first, last, unit, lanes,
+            )  # fmt: skip
 
-    return jit.compile_kernel(run, jit.kernel_arguments(x_dtype, dtype, out_dtype), parallel=parallel)
+    return jit.compile_kernel(run, jit.kernel_arguments(x_dtype, dtype, out_dtype))
 
 
 def _split(total_rows, blocks, groups, width, n_workers):

@@ -61,6 +61,21 @@ def copy_run(typingctx, target, at, source, offset, count):
     return sig, codegen
 
 
+@intrinsic
+def zero_run(typingctx, target, at, count):
+    """Write `count` zeros to `target[at]`."""
+    sig = types.void(target, types.intp, types.intp)
+
+    def codegen(context, builder, sig, args):
+        target = context.make_array(sig.args[0])(context, builder, args[0]).data
+        itemsize = context.get_abi_sizeof(target.type.pointee)
+        size = builder.mul(args[2], ir.Constant(args[2].type, itemsize))
+        cgutils.memset(builder, builder.gep(target, [args[1]]), size, 0)
+        return context.get_dummy_value()
+
+    return sig, codegen
+
+
 def _element(context, builder, sig, args):
     data = context.make_array(sig.args[0])(context, builder, args[0]).data
     moved = builder.gep(builder.bitcast(data, cgutils.voidptr_t), [args[1]])
@@ -105,8 +120,7 @@ def stage_samples(x, n, c, first, part, count, length, half, stage, at):
     """Write `count` samples from time `first` on to `stage[at:]`, zeros before and after the signal."""
     begin = min(max(-first, 0), count)
     end = max(min(length - first, count), begin)
-    for k in range(begin):
-        stage[at + k] = 0
+    zero_run(stage, at, begin)
     step = x.strides[2]
     offset = n * x.strides[0] + c * x.strides[1] + (first + begin) * step + part * x.strides[3]
     if is_same_dtype(x, stage) and step == x.itemsize:
@@ -115,8 +129,7 @@ def stage_samples(x, n, c, first, part, count, length, half, stage, at):
         for k in range(begin, end):
             stage[at + k] = _as_float(_read(x, offset), half, stage)
             offset += step
-    for k in range(end, count):
-        stage[at + k] = 0
+    zero_run(stage, at + end, count - end)
 
 
 def is_same_dtype(a, b):

@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable
 
 import numba
+import numpy as np
+from numba import prange, types
 
 from numba_tconv.backends.cpu import jit
 
@@ -34,7 +36,7 @@ if hasattr(os, "register_at_fork"):
 
 def workers(work: int) -> int:
     """Return how many threads a problem of `work` multiply-adds is split over."""
-    if _forked or work < PARALLEL_WORK:
+    if work < PARALLEL_WORK or _forked:
         return 1
     return numba.get_num_threads()
 
@@ -46,16 +48,33 @@ def _layer() -> str:
         return "unknown"
 
 
-def launch(kernel: Callable[[bool], Callable], n_workers: int, arguments: tuple) -> None:
-    """Run `kernel(parallel)` on `arguments`, the parallel one where that is safe just now."""
+@jit.once
+def _spread(signature):
+    """Return the launcher `(kernel, arguments, n_workers)` of kernels with one signature.
+
+    The kernel is called through its address: compiled into a parallel loop, it would be optimised a second time, and
+    a first call in an empty cache would take twice as long.
+    """
+    arguments = types.Tuple(signature.args[:-2])
+
+    def spread(kernel, arguments, n_workers):
+        for worker in prange(n_workers):
+            kernel(*arguments, np.int64(worker), n_workers)
+
+    return jit.compile_kernel(spread, (types.FunctionType(signature), arguments, types.int64), parallel=True)
+
+
+def launch(kernel: Callable, arguments: tuple, n_workers: int) -> None:
+    """Run `kernel(*arguments, worker, n_workers)` for every worker, on one thread each where that is safe just now."""
     if n_workers == 1:
-        kernel(False)(*arguments)
+        kernel(*arguments, 0, 1)
     elif _layer() in ("omp", "tbb"):
-        kernel(True)(*arguments)
+        _spread(kernel.nopython_signatures[0])(kernel, arguments, n_workers)
     elif _one_launch.acquire(blocking=False):
         try:
-            kernel(True)(*arguments)
+            _spread(kernel.nopython_signatures[0])(kernel, arguments, n_workers)
         finally:
             _one_launch.release()
     else:
-        kernel(False)(*arguments)
+        for worker in range(n_workers):
+            kernel(*arguments, worker, n_workers)

@@ -227,29 +227,37 @@ def fir_tile(typingctx, x, x_i, x_j, W, w0, I, J, bias, b0, out, S, V, lanes, un
 
 
 @intrinsic(prefer_literal=True)
-def weave_tile(typingctx, D, d0, d_r, bias, b0, b_f, out, o0, o_f, unit, lanes):
-    """Transpose `lanes/unit` rows of D, one vector each, in units of `unit` lanes, add a bias, store contiguous runs.
+def weave_rows(typingctx, D, d0, d_r, bias, b0, out, o0, o_r, o_f, count, unit, lanes):
+    """Transpose rows of D, one vector each, in units of `unit` lanes, add a bias, store contiguous runs.
 
-    With `n = lanes/unit`: `out[o0 + f*o_f + q*unit + k] = D[d0 + q*d_r + f*unit + k] + bias[b0 + f*b_f]`
-    for f < n, q < n, k < unit.
+    With `n = lanes/unit`: `out[o0 + f*o_f + q*o_r + k] = D[d0 + q*d_r + f*unit + k] + bias[b0 + f]` for f < n,
+    k < unit and `q < count`, which is a multiple of n; `o_r` is `unit` where n is more than 1.
     """
     if not _are_literals(unit, lanes):
         return None
     size = types.intp
-    sig = types.void(D, size, size, bias, size, size, out, size, size, unit, lanes)
+    sig = types.void(D, size, size, bias, size, out, size, size, size, size, unit, lanes)
 
     def codegen(context, builder, sig, args):
-        n_unit, n_lanes = sig.args[9].literal_value, sig.args[10].literal_value
+        n_unit, n_lanes = sig.args[10].literal_value, sig.args[11].literal_value
         vectors = _Vectors(context, builder, context.get_value_type(sig.args[0].dtype), n_lanes)
-        d, b, out = (_data(context, builder, sig, args, k) for k in (0, 3, 6))
+        d, b, out = (_data(context, builder, sig, args, k) for k in (0, 3, 5))
+        n_rows = n_lanes // n_unit
 
         def at(start, step, k):
-            return builder.add(start, builder.mul(step, vectors.index(k)))
+            return builder.add(start, builder.mul(step, k))
 
-        rows = [vectors.load(d, at(args[1], args[2], q)) for q in range(n_lanes // n_unit)]
-        for f, vector in enumerate(vectors.weave(rows, n_unit)):
-            added = vectors.splat(builder.load(builder.gep(b, [at(args[4], args[5], f)])))
-            vectors.store(builder.fadd(vector, added), out, at(args[7], args[8], f))
+        added = [
+            vectors.splat(builder.load(builder.gep(b, [builder.add(args[4], vectors.index(f))]))) for f in range(n_rows)
+        ]
+        with cgutils.for_range(builder, builder.sdiv(args[9], vectors.index(n_rows))) as loop:
+            first = builder.mul(loop.index, vectors.index(n_rows))
+            rows = [
+                vectors.load(d, at(args[1], args[2], builder.add(first, vectors.index(q)))) for q in range(n_rows)
+            ]
+            start = at(args[6], args[7], first)
+            for f, vector in enumerate(vectors.weave(rows, n_unit)):
+                vectors.store(builder.fadd(vector, added[f]), out, at(start, args[8], vectors.index(f)))
         return context.get_dummy_value()
 
     return sig, codegen
