@@ -39,7 +39,7 @@ class Call:
             self.kernel = fir.kernel(*dtypes, layout.filter_lanes, unit, fir.own_parts(layout, unit))
         else:
             lanes = host().lanes(layout.dtype.itemsize)
-            self.kernel = panels.kernel(*dtypes, layout.width // lanes, panels.weave_unit(layout) or lanes)
+            self.kernel = panels.kernel(*dtypes, layout.width // lanes, panels.weave_unit(layout))
 
     @staticmethod
     def _split(layout, geometry, batch, unit, is_half, is_plain_x, is_plain_out, n_workers):

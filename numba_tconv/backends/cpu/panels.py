@@ -18,15 +18,20 @@ from numba_tconv.backends.cpu import jit
 from numba_tconv.backends.cpu.layout import Layout
 from numba_tconv.backends.cpu.staging import put, stage_samples, zero_run
 from numba_tconv.backends.cpu.target import host
-from numba_tconv.backends.cpu.tile import panel_rows, weave_rows
+from numba_tconv.backends.cpu.tile import address, copy_rows, panel_rows, weave_rows
 from numba_tconv.geometry import Geometry
 
 # Numbers of the reduction (channels x taps) between two visits to the accumulators: a visit costs about 50 cycles,
 # 256 steps of a 12x2 tile 6,000. 512 was no faster.
 REDUCTION_BLOCK = 256
-BLOCK_ROWS = 256
+# Accumulators and staged samples of an item: a quarter of a megabyte each, so that both stay in L2.
+BLOCK_SIZE = 1 << 16
 BLOCK_LANES = 256
+FEWEST_ROWS, MOST_ROWS = 256, 1024
 STAGE_SIZE = 1 << 18
+
+# How rows leave the accumulators: woven in registers, copied in vectors, or number by number.
+GENERAL, WEAVE, COPY = range(3)
 
 (
     ITEMS, ROW_BLOCKS, BLOCK_OF_ROWS, LANE_GROUPS, TOTAL_ROWS,
@@ -34,7 +39,7 @@ STAGE_SIZE = 1 << 18
     CHANNELS, REDUCED, IS_MERGED, TAPS, STEP, HALO, CHANNEL_BLOCK, TAP_BLOCK, STAGE_ROW,
     FILTERS, FILTER_LANES, WEIGHT_PARTS, PARTS, BLOCKS, ACC_SIZE,
     STRIDE, DILATION, LEFT, OUTPUT_LENGTH, SCRATCH,
-    IS_WOVEN,
+    STORE,
 ) = range(32)  # fmt: skip
 
 
@@ -65,66 +70,88 @@ def _stage(x, scratch, at, problem, group, channel, count, first, span):
 
 
 @njit
-def _store_rows(
-    out, start, bias, b0, scratch, at, acc_row, problem, lane_from, lane_to, time, count, skip_from, skip_to
-):  # fmt: skip
-    """Store lanes of one filter for `count` rows, but those from `skip_from` to `skip_to`: any crop, stride, dtype."""
-    stride, dilation, weight_parts = problem[STRIDE], problem[DILATION], problem[WEIGHT_PARTS]
-    row = 0
-    while row < count:
-        if row == skip_from and skip_to > row:
-            row = skip_to
-            continue
+def _sample_address(x, problem, group, channel, place):
+    """Return about where the sample of a reduced channel at a place of the row axis lies: for prefetching alone."""
+    signal, row = divmod(place, problem[PERIOD])
+    n = signal // (problem[SIGNALS] // x.shape[0])
+    c = group * problem[CHANNELS] + (channel >> problem[IS_MERGED])
+    return address(x) + n * x.strides[0] + c * x.strides[1] + (problem[FIRST_ROW] + row) * x.strides[2]
+
+
+@njit
+def _store_rows(out, start, bias, b0, scratch, at, acc_row, problem, lane_from, lane_to, time, row_from, row_to):
+    """Store lanes of one filter for some rows: any crop, stride and dtype."""
+    stride, dilation, last_part = problem[STRIDE], problem[DILATION], problem[WEIGHT_PARTS] - 1
+    for row in range(row_from, row_to):
         for lane in range(lane_from, lane_to):
-            branch, part = divmod(lane, weight_parts)
+            branch, part = lane >> last_part, lane & last_part
             t = time + stride * row + dilation * branch
             if 0 <= t < problem[OUTPUT_LENGTH]:
                 value = scratch[at + row * acc_row + lane - lane_from] + bias[b0 + part]
                 put(out, start + t * out.strides[2] + part * out.strides[3], value)
-        row += 1
 
 
 @njit
 def _store(out, bias, scratch, acc, acc_row, problem, group, lane_from, lane_to, first, last, unit, lanes):
-    """The epilogue for places `first` to `last` of the row axis: add the bias, crop, interleave, cast, store."""
-    rows, stride, filter_lanes = problem[ROWS], problem[STRIDE], problem[FILTER_LANES]
-    lane_to = min(lane_to, problem[FILTERS] * filter_lanes)
-    is_woven = problem[IS_WOVEN] and (lane_to - lane_from) % lanes == 0
+    """The epilogue for places `first` to `last` of the row axis: add the bias, crop, interleave, cast, store.
+
+    Rows that lie inside a plain output as a whole are stored in vectors, and among them the filters whose lanes are
+    all here; the rest number by number.
+    """
+    stride, run, parts = problem[STRIDE], problem[FILTER_LANES], problem[WEIGHT_PARTS]
+    lane_to = min(lane_to, problem[FILTERS] * run)
+    n_rows = lanes // unit
+    is_woven = problem[STORE] == WEAVE and (lane_to - lane_from) % lanes == 0
+    n_step, f_step = out.strides[0] // out.itemsize, out.strides[1] // out.itemsize
     place = first
     while place < last:
         signal, row = divmod(place, problem[PERIOD])
-        count = min(rows, row + last - place) - row
+        count = min(problem[ROWS], row + last - place) - row
         n, signal_part = divmod(signal, problem[SIGNALS] // out.shape[0])
         time = stride * (problem[FIRST_ROW] + row) - problem[LEFT]
         source = acc + (place - first) * acc_row
-        woven_from = woven_to = 0
+        # Rows before `inside` begin left of the output, rows from `outside` on end right of it.
+        inside = max(0, min(count, -(time // stride)))
+        outside = max(inside, min(count, (problem[OUTPUT_LENGTH] - time) // stride))
         if is_woven:
-            # Rows before `woven_from` begin left of the output, rows from `woven_to` on end right of it.
-            woven_from = min(count, max(0, -(time // stride)))
-            inside = min(count, (problem[OUTPUT_LENGTH] - time) // stride)
-            woven_to = woven_from + max(0, inside - woven_from) // (lanes // unit) * (lanes // unit)
-            start = n * (out.strides[0] // out.itemsize) + time + woven_from * stride
+            outside = inside + (outside - inside) // n_rows * n_rows
             for lane in range(lane_from, lane_to, lanes):
-                f, offset = divmod(lane, filter_lanes)
+                f, offset = divmod(lane, run)
                 channel = group * problem[FILTERS] + f
-                filter_step = out.strides[1] // out.itemsize
                 weave_rows(
-                    scratch, source + woven_from * acc_row + lane - lane_from, acc_row, bias, channel,
-                    out, start + channel * filter_step + offset, stride, filter_step, woven_to - woven_from,
-                    literally(unit), literally(lanes),
+                    scratch, source + inside * acc_row + lane - lane_from, acc_row, bias, channel * parts, parts,
+                    out, n * n_step + channel * f_step + (time + inside * stride) * parts + offset, run, f_step,
+                    outside - inside, literally(unit), literally(lanes),
                 )  # fmt: skip
-        if woven_to - woven_from < count:
-            lane = lane_from
-            while lane < lane_to:
-                f, offset = divmod(lane, filter_lanes)
-                run = min(filter_lanes - offset, lane_to - lane)
-                channel = group * problem[FILTERS] + f
+        elif problem[STORE] == GENERAL:
+            outside = inside
+        else:
+            # What a short run writes too much belongs to the rows behind it: those are stored after it.
+            outside = max(inside, outside - max(0, lanes - 1) // run)
+        lane = lane_from
+        while lane < lane_to:
+            f, offset = divmod(lane, run)
+            here = min(run - offset, lane_to - lane)
+            channel = group * problem[FILTERS] + f
+            b0, at = channel * problem[PARTS] + signal_part, source + lane - lane_from
+            row_from, row_to = inside, outside
+            if problem[STORE] != GENERAL and not is_woven:
+                if here == run:
+                    copy_rows(
+                        scratch, at + inside * acc_row, acc_row, bias, channel * parts, parts,
+                        out, n * n_step + channel * f_step + (time + inside * stride) * parts, run,
+                        outside - inside, run, literally(lanes),
+                    )  # fmt: skip
+                else:
+                    row_from = row_to = 0
+            if row_from > 0 or row_to < count:
                 start = n * out.strides[0] + channel * out.strides[1] + signal_part * out.strides[3]
-                _store_rows(
-                    out, start, bias, channel * problem[PARTS] + signal_part, scratch, source + lane - lane_from,
-                    acc_row, problem, offset, offset + run, time, count, woven_from, woven_to,
-                )  # fmt: skip
-                lane += run
+                for rows in ((0, row_from), (row_to, count)):
+                    _store_rows(
+                        out, start, bias, b0, scratch, at, acc_row, problem, offset, offset + here, time, rows[0],
+                        rows[1],
+                    )  # fmt: skip
+            lane += here
         place += problem[PERIOD] - row
 
 
@@ -147,6 +174,7 @@ def kernel(x_dtype, dtype, out_dtype, V, unit):
             block_from = lane_group * blocks // lane_groups
             block_to = (lane_group + 1) * blocks // lane_groups
             acc_row = (block_to - block_from) * width
+            next_first = (index + 1) // lane_groups % problem[ROW_BLOCKS] * problem[BLOCK_OF_ROWS]
             for channel in range(0, reduced, problem[CHANNEL_BLOCK]):
                 n_channels = min(problem[CHANNEL_BLOCK], reduced - channel)
                 for tap in range(0, taps, problem[TAP_BLOCK]):
@@ -154,13 +182,21 @@ def kernel(x_dtype, dtype, out_dtype, V, unit):
                     reach = (n_taps - 1) * step
                     start = first + problem[HALO] - tap * step - reach
                     _stage(x, scratch, stage, problem, group, channel, n_channels, start, last - first + reach)
+                    # What is staged next travels into L2 while the first panel is multiplied.
+                    if channel + n_channels < reduced:
+                        ahead = _sample_address(x, problem, group, channel + n_channels, first)
+                    else:
+                        ahead = _sample_address(x, problem, group, 0, next_first)
+                    channel_step, row_step = x.strides[1] >> problem[IS_MERGED], x.strides[2]
                     for block in range(block_from, block_to):
+                        if block > block_from:
+                            ahead, channel_step, row_step = address(scratch), 0, 0
                         panel = ((group * blocks + block) * reduced + channel) * taps + tap
                         panel_rows(
                             scratch, stage + reach, stage_row, -step,
                             panels, panel * width, taps * width, n_channels, n_taps,
                             scratch, acc + (block - block_from) * width, acc_row,
-                            last - first, channel + tap == 0, R, V, lanes,
+                            last - first, channel + tap == 0, ahead, channel_step, row_step, R, V, lanes,
                         )  # fmt: skip
             _store(
                 out, bias, scratch, acc, acc_row, problem, group, block_from * width, block_to * width,
@@ -170,20 +206,25 @@ def kernel(x_dtype, dtype, out_dtype, V, unit):
     return jit.compile_kernel(run, jit.kernel_arguments(x_dtype, dtype, out_dtype))
 
 
-def _split(total_rows, blocks, groups, width, n_workers):
+def _split(layout: Layout, total_rows: int, n_workers: int) -> tuple[int, int, int]:
     """Return (row blocks, rows of one, panel groups): items that fit L2 and come out even over the workers."""
-    rows = host().panel_rows
-    row_blocks = -(-total_rows // BLOCK_ROWS)
-    lane_groups = max(1, blocks * width // BLOCK_LANES)
+    tile, groups, blocks = host().panel_rows, layout.groups, layout.blocks
+    lane_groups = max(1, blocks * layout.width // BLOCK_LANES)
+    lanes = -(-blocks // lane_groups) * layout.width
+    channels = min(layout.reduced_channels, max(1, REDUCTION_BLOCK // layout.taps))
+    rows = max(FEWEST_ROWS, min(MOST_ROWS, BLOCK_SIZE // max(lanes, channels)))
+    row_blocks = -(-total_rows // rows)
     if groups * row_blocks * lane_groups < 4 * n_workers:
         # Few items: cut rows while that leaves each several tiles, because every cut of the lanes stages the
         # samples once more; what is still missing comes from the lanes.
-        most = max(row_blocks, total_rows // (8 * rows))
-        row_blocks = min(-(-row_blocks // n_workers) * n_workers, most) if groups % n_workers else row_blocks
+        most = max(row_blocks, total_rows // (8 * tile))
+        if groups % n_workers:
+            row_blocks = min(-(-row_blocks // n_workers) * n_workers, most)
         if groups * row_blocks % n_workers:
             lane_groups = min(blocks, -(-lane_groups // n_workers) * n_workers)
     block_of_rows = -(-total_rows // row_blocks)
-    block_of_rows = -(-block_of_rows // rows) * rows if row_blocks > 1 else total_rows
+    if row_blocks > 1:
+        block_of_rows = -(-block_of_rows // tile) * tile
     return -(-total_rows // block_of_rows), block_of_rows, lane_groups
 
 
@@ -195,9 +236,7 @@ def problem(layout: Layout, geometry: Geometry, batch: int, n_workers: int, *, i
     shares_halo = geometry.first_row == 0 and rows - halo >= length
     period = rows if shares_halo else rows + halo
     total_rows = (signals - 1) * period + rows
-    row_blocks, block_of_rows, lane_groups = _split(
-        total_rows, layout.blocks, layout.groups, layout.width, n_workers
-    )
+    row_blocks, block_of_rows, lane_groups = _split(layout, total_rows, n_workers)
     step, taps = geometry.input_step, layout.taps
     tap_block = min(taps, max(REDUCTION_BLOCK, 1), 1 + STAGE_SIZE // (4 * step))
     stage_row = block_of_rows + (tap_block - 1) * step
@@ -239,13 +278,18 @@ def problem(layout: Layout, geometry: Geometry, batch: int, n_workers: int, *, i
         LEFT: geometry.left,
         OUTPUT_LENGTH: geometry.output_length,
         SCRATCH: scratch,
-        IS_WOVEN: is_plain_out and layout.parts == 1 and geometry.is_interleaved and weave_unit(layout) > 0,
+        STORE: _store_mode(layout) if is_plain_out and geometry.is_interleaved else GENERAL,
     }
     return np.array([int(values[k]) for k in range(len(values))], np.int64), scratch
 
 
+def _store_mode(layout: Layout) -> int:
+    if layout.signals == 2:  # the real and the imaginary plane of a result are computed apart
+        return GENERAL
+    return WEAVE if host().lanes(layout.dtype.itemsize) % layout.filter_lanes == 0 else COPY
+
+
 def weave_unit(layout: Layout) -> int:
-    """Lanes that one filter has in a vector of a row, or 0 where filters do not come out even with vectors."""
+    """Lanes of one filter in a vector, where filters come out even with vectors; else a whole vector."""
     lanes = host().lanes(layout.dtype.itemsize)
-    unit = min(layout.filter_lanes, lanes)
-    return unit if lanes % unit == 0 and layout.filter_lanes % unit == 0 else 0
+    return layout.filter_lanes if _store_mode(layout) == WEAVE else lanes

@@ -53,6 +53,21 @@ class _Vectors:
     def multiply_add(self, a, b, c):
         return self.builder.call(self._multiply_add, [a, b, c])
 
+    def prefetch(self, address):
+        """Call the cache line at an address into L2; an address that does not exist is no fault."""
+        byte = cgutils.voidptr_t
+        fetch = cgutils.get_or_insert_function(
+            self.builder.module, ir.FunctionType(ir.VoidType(), [byte, INT32, INT32, INT32]), "llvm.prefetch.p0i8"
+        )
+        read, into_l2, data = ir.Constant(INT32, 0), ir.Constant(INT32, 2), ir.Constant(INT32, 1)
+        self.builder.call(fetch, [self.builder.inttoptr(address, byte), read, into_l2, data])
+
+    def pair(self, base, offset, parts):
+        """Load the bias of a filter into all lanes, or, for `parts` 2, its real and imaginary half in turn."""
+        last = self.builder.add(offset, self.builder.sub(parts, self.index(1)))
+        halves = [self.splat(self.builder.load(self.builder.gep(base, [k]))) for k in (offset, last)]
+        return self.weave(halves, 1)[0]
+
     def weave(self, rows, unit):
         """Interleave the vectors `rows` in units of `unit` lanes; the result is as many vectors, in order.
 
@@ -88,16 +103,19 @@ def _data(context, builder, sig, args, position):
     return context.make_array(sig.args[position])(context, builder, args[position]).data
 
 
-def _accumulate(vectors, rows, columns, counts, accumulators):
+def _accumulate(vectors, rows, columns, counts, accumulators, ahead=None):
     """Emit the two reduction loops: `acc[r][v] += A[a0 + i*a_i + j*a_j + r] * B[b0 + i*b_i + j*b_j + v*lanes]`.
 
-    `rows` and `columns` are `(pointer, offset, step of i, step of j)`, `counts` the trip counts of i and j.
+    `rows` and `columns` are `(pointer, offset, step of i, step of j)`, `counts` the trip counts of i and j; `ahead`
+    is `(address, step of i in bytes)` of what to call into L2 meanwhile.
     """
     builder = vectors.builder
     (a, a0, a_i, a_j), (b, b0, b_i, b_j) = rows, columns
     with cgutils.for_range(builder, counts[0]) as outer:
         a1 = builder.add(a0, builder.mul(outer.index, a_i))
         b1 = builder.add(b0, builder.mul(outer.index, b_i))
+        if ahead is not None:
+            vectors.prefetch(builder.add(ahead[0], builder.mul(outer.index, ahead[1])))
         with cgutils.for_range(builder, counts[1]) as inner:
             a2 = builder.add(a1, builder.mul(inner.index, a_j))
             b2 = builder.add(b1, builder.mul(inner.index, b_j))
@@ -111,7 +129,7 @@ def _accumulate(vectors, rows, columns, counts, accumulators):
                     builder.store(vectors.multiply_add(scalar, vector, builder.load(slot)), slot)
 
 
-def _panel_tile(vectors, rows, columns, counts, target, first, shape):
+def _panel_tile(vectors, rows, columns, counts, target, first, shape, ahead):
     """Emit one tile of `shape` (R, V), its sums kept in or added to `target` (pointer, offset, step of r)."""
     builder = vectors.builder
     n_rows, n_vectors = shape
@@ -129,25 +147,29 @@ def _panel_tile(vectors, rows, columns, counts, target, first, shape):
         with add:
             for r, v in places:
                 builder.store(vectors.load(d, at(r, v)), acc[r][v])
-    _accumulate(vectors, rows, columns, counts, acc)
+    _accumulate(vectors, rows, columns, counts, acc, ahead)
     for r, v in places:
         vectors.store(builder.load(acc[r][v]), d, at(r, v))
 
 
 @intrinsic(prefer_literal=True)
-def panel_rows(typingctx, A, a0, a_i, a_j, B, b0, b_i, I, J, D, d0, d_r, rows, first, R, V, lanes):  # noqa: E741
+def panel_rows(typingctx, A, a0, a_i, a_j, B, b0, b_i, I, J, D, d0, d_r, rows, first, ahead, h_i, h_r, R, V, lanes):  # noqa: E741
     """`D[d0 + r*d_r + v] (+)= sum_{i<I, j<J} A[a0 + i*a_i + j*a_j + r] * B[b0 + i*b_i + j*V*lanes + v]`.
 
     For v < V*lanes and r < rows, in tiles of R rows, then R/2, R/4 and 1. `first` overwrites D, otherwise the sums are
-    added to it. The arrays are flat and contiguous.
+    added to it. The arrays are flat and contiguous. Meanwhile the lines at the addresses `ahead + i*h_i + r*h_r`, what
+    the next call will want, travel into L2.
     """
     if not _are_literals(R, V, lanes):
         return None
     size = types.intp
-    sig = types.void(A, size, size, size, B, size, size, size, size, D, size, size, size, types.boolean, R, V, lanes)
+    sig = types.void(
+        A, size, size, size, B, size, size, size, size, D, size, size, size, types.boolean, size, size, size, R, V,
+        lanes,
+    )  # fmt: skip
 
     def codegen(context, builder, sig, args):
-        n_rows, n_vectors, n_lanes = (sig.args[k].literal_value for k in (14, 15, 16))
+        n_rows, n_vectors, n_lanes = (sig.args[k].literal_value for k in (17, 18, 19))
         vectors = _Vectors(context, builder, context.get_value_type(sig.args[0].dtype), n_lanes)
         a, b, d = (_data(context, builder, sig, args, k) for k in (0, 4, 9))
         columns = (b, args[5], args[6], vectors.index(n_vectors * n_lanes))
@@ -162,7 +184,8 @@ def panel_rows(typingctx, A, a0, a_i, a_j, B, b0, b_i, I, J, D, d0, d_r, rows, f
             at = builder.load(row)
             target = (d, builder.add(args[10], builder.mul(at, args[11])), args[11])
             rows = (a, builder.add(args[1], at), args[2], args[3])
-            _panel_tile(vectors, rows, columns, (args[7], args[8]), target, args[13], (height, n_vectors))
+            ahead = (builder.add(args[14], builder.mul(at, args[16])), args[15])
+            _panel_tile(vectors, rows, columns, (args[7], args[8]), target, args[13], (height, n_vectors), ahead)
             builder.store(builder.add(at, vectors.index(height)), row)
             builder.branch(condition)
             builder.position_at_end(after)
@@ -227,37 +250,67 @@ def fir_tile(typingctx, x, x_i, x_j, W, w0, I, J, bias, b0, out, S, V, lanes, un
 
 
 @intrinsic(prefer_literal=True)
-def weave_rows(typingctx, D, d0, d_r, bias, b0, out, o0, o_r, o_f, count, unit, lanes):
+def weave_rows(typingctx, D, d0, d_r, bias, b0, parts, out, o0, o_r, o_f, count, unit, lanes):
     """Transpose rows of D, one vector each, in units of `unit` lanes, add a bias, store contiguous runs.
 
-    With `n = lanes/unit`: `out[o0 + f*o_f + q*o_r + k] = D[d0 + q*d_r + f*unit + k] + bias[b0 + f]` for f < n,
-    k < unit and `q < count`, which is a multiple of n; `o_r` is `unit` where n is more than 1.
+    With `n = lanes/unit`: `out[o0 + f*o_f + q*o_r + k] = D[d0 + q*d_r + f*unit + k] + bias[b0 + f*parts + k%parts]`
+    for f < n, k < unit and `q < count`, which is a multiple of n; `o_r` is `unit` where n is more than 1.
     """
     if not _are_literals(unit, lanes):
         return None
     size = types.intp
-    sig = types.void(D, size, size, bias, size, out, size, size, size, size, unit, lanes)
+    sig = types.void(D, size, size, bias, size, size, out, size, size, size, size, unit, lanes)
 
     def codegen(context, builder, sig, args):
-        n_unit, n_lanes = sig.args[10].literal_value, sig.args[11].literal_value
+        n_unit, n_lanes = sig.args[11].literal_value, sig.args[12].literal_value
         vectors = _Vectors(context, builder, context.get_value_type(sig.args[0].dtype), n_lanes)
-        d, b, out = (_data(context, builder, sig, args, k) for k in (0, 3, 5))
+        d, b, out = (_data(context, builder, sig, args, k) for k in (0, 3, 6))
         n_rows = n_lanes // n_unit
 
         def at(start, step, k):
             return builder.add(start, builder.mul(step, k))
 
-        added = [
-            vectors.splat(builder.load(builder.gep(b, [builder.add(args[4], vectors.index(f))]))) for f in range(n_rows)
-        ]
-        with cgutils.for_range(builder, builder.sdiv(args[9], vectors.index(n_rows))) as loop:
+        added = [vectors.pair(b, at(args[4], args[5], vectors.index(f)), args[5]) for f in range(n_rows)]
+        with cgutils.for_range(builder, builder.sdiv(args[10], vectors.index(n_rows))) as loop:
             first = builder.mul(loop.index, vectors.index(n_rows))
-            rows = [
-                vectors.load(d, at(args[1], args[2], builder.add(first, vectors.index(q)))) for q in range(n_rows)
-            ]
-            start = at(args[6], args[7], first)
+            rows = [vectors.load(d, at(args[1], args[2], builder.add(first, vectors.index(q)))) for q in range(n_rows)]
+            start = at(args[7], args[8], first)
             for f, vector in enumerate(vectors.weave(rows, n_unit)):
-                vectors.store(builder.fadd(vector, added[f]), out, at(start, args[8], vectors.index(f)))
+                vectors.store(builder.fadd(vector, added[f]), out, at(start, args[9], vectors.index(f)))
+        return context.get_dummy_value()
+
+    return sig, codegen
+
+
+@intrinsic(prefer_literal=True)
+def copy_rows(typingctx, D, d0, d_r, bias, b0, parts, out, o0, o_r, count, run, lanes):
+    """`out[o0 + q*o_r + k] = D[d0 + q*d_r + k] + bias[b0 + k%parts]` for q < count, k < run, in whole vectors.
+
+    Rows are stored in order. A run longer than a vector ends with one that overlaps the one before; a shorter one
+    writes `lanes - run` numbers too many behind every row, so what follows must be stored later.
+    """
+    if not _are_literals(lanes):
+        return None
+    size = types.intp
+    sig = types.void(D, size, size, bias, size, size, out, size, size, size, size, lanes)
+
+    def codegen(context, builder, sig, args):
+        n_lanes = sig.args[11].literal_value
+        vectors = _Vectors(context, builder, context.get_value_type(sig.args[0].dtype), n_lanes)
+        d, b, out = (_data(context, builder, sig, args, k) for k in (0, 3, 6))
+        added = vectors.pair(b, args[4], args[5])
+        width = vectors.index(n_lanes)
+        spare = builder.sub(args[10], width)
+        spare = builder.select(builder.icmp_signed("<", spare, vectors.index(0)), vectors.index(0), spare)
+        chunks = builder.add(builder.sdiv(builder.sub(args[10], vectors.index(1)), width), vectors.index(1))
+        with cgutils.for_range(builder, args[9]) as row:
+            source = builder.add(args[1], builder.mul(row.index, args[2]))
+            target = builder.add(args[7], builder.mul(row.index, args[8]))
+            with cgutils.for_range(builder, chunks) as chunk:
+                at = builder.mul(chunk.index, width)
+                at = builder.select(builder.icmp_signed("<", at, spare), at, spare)
+                value = builder.fadd(vectors.load(d, builder.add(source, at)), added)
+                vectors.store(value, out, builder.add(target, at))
         return context.get_dummy_value()
 
     return sig, codegen

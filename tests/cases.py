@@ -1,0 +1,346 @@
+"""Random transposed convolutions for the tests: integers, dtypes and memory layouts; and how far a result may be off.
+
+Numba compiles a kernel for each path, dtype and number of branches, a second each. Integers therefore vary freely, and
+`KINDS` holds the dtypes with the few numbers of branches and filters that each is drawn with.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from math import gcd
+from typing import Any
+
+import numpy as np
+
+from numba_tconv import reference
+
+# (dtype of x, dtype of weight): (branches, filters of a group); few filters take the FIR path, many the panels.
+KINDS = {
+    ("float32", "float32"): ((1, 2, 3, 4, 5, 8, 16), (1, 2, 3, 5, 16, 40)),
+    ("float64", "float64"): ((1, 2, 3), (1, 2, 8, 20)),
+    ("complex64", "float32"): ((1, 2), (1, 2, 40)),
+    ("float32", "complex64"): ((1, 2), (1, 2, 40)),
+    ("complex64", "complex64"): ((1, 2), (1, 2, 40)),
+    ("complex128", "float64"): ((1, 2), (1, 2, 20)),
+    ("float64", "complex128"): ((1, 2), (1, 20)),
+    ("complex128", "complex128"): ((1, 2), (1, 2, 20)),
+    ("float16", "float16"): ((2, 3), (1, 2, 40)),
+}
+KINDS |= dict.fromkeys(
+    [
+        ("bool", "bool"),
+        ("bool", "float32"),
+        ("int8", "float32"),
+        ("int8", "float16"),
+        ("uint8", "int8"),
+        ("int16", "int16"),
+        ("uint16", "float32"),
+        ("int32", "float32"),
+        ("uint32", "int32"),
+        ("int64", "int64"),
+        ("uint64", "float64"),
+        ("float16", "int8"),
+        ("float16", "float32"),
+        ("float16", "float64"),
+        ("float32", "bool"),
+        ("float32", "float16"),
+        ("float32", "int32"),
+        ("float32", "float64"),
+        ("float64", "float32"),
+        ("complex64", "int16"),
+        ("complex64", "float64"),
+    ],
+    ((2,), (1, 2, 40)),
+)
+# Complex weights double the branches, so these share kernels with the ones above.
+KINDS |= dict.fromkeys([("int8", "complex64"), ("float64", "complex64"), ("complex128", "complex64")], ((1,), (1, 40)))
+
+COMMON = [kind for kind, (branches, _) in KINDS.items() if len(branches) > 1]
+
+# Multiply-adds of a random case, four times as many in complex numbers: too few for parallel kernels.
+MOST_WORK = 200_000
+
+
+def poison(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Return an array of values that are noticed where they do not belong: NaN, or the largest integer."""
+    dtype = np.dtype(dtype)
+    if dtype.kind in "iu":
+        return np.full(shape, np.iinfo(dtype).max, dtype)
+    return np.full(shape, {"b": True, "f": np.nan, "c": complex(np.nan, np.nan)}[dtype.kind], dtype)
+
+
+def _reversed(array: np.ndarray) -> np.ndarray:
+    view = poison(array.shape, array.dtype)[(slice(None, None, -1),) * array.ndim]
+    view[...] = array
+    return view
+
+
+def _stepped(array: np.ndarray) -> np.ndarray:
+    steps = range(2, 2 + array.ndim)
+    base = poison(tuple(n * step + 1 for n, step in zip(array.shape, steps, strict=True)), array.dtype)
+    view = base[tuple(slice(1, None, step) for step in steps)]
+    view[...] = array
+    return view
+
+
+def _embedded(array: np.ndarray) -> np.ndarray:
+    view = poison(tuple(n + 2 for n in array.shape), array.dtype)[(slice(1, -1),) * array.ndim]
+    view[...] = array
+    return view
+
+
+def _unaligned(array: np.ndarray) -> np.ndarray:
+    view = np.zeros(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
+    view[...] = array
+    return view
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    copy = array.copy()
+    copy.flags.writeable = False
+    return copy
+
+
+# How an array may lie in memory. What lies between the samples is poison.
+WRITABLE_LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "contiguous": np.copy,
+    "reversed": _reversed,
+    "stepped": _stepped,
+    "embedded": _embedded,
+    "fortran": lambda array: array.copy(order="F"),
+}
+LAYOUTS = WRITABLE_LAYOUTS | {
+    "read-only": _read_only,
+    "unaligned": _unaligned,
+    "byte-swapped": lambda array: array.astype(array.dtype.newbyteorder()),
+    "broadcast over time": lambda array: np.broadcast_to(array[..., :1], array.shape),
+    "broadcast over rows": lambda array: np.broadcast_to(array[:1], array.shape),
+}
+
+
+def random_values(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """Return values whose sums stay far from the ends of float16."""
+    kind = np.dtype(dtype)
+    if kind.kind == "b":
+        return rng.random(shape) < 0.5
+    if kind.kind in "iu":
+        low = 0 if kind.kind == "u" else -50
+        return rng.integers(low, 50, shape).astype(kind)
+    values = rng.standard_normal(shape)
+    return (values + 1j * rng.standard_normal(shape) if kind.kind == "c" else values).astype(kind)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call: its integers, its dtypes, how its arrays lie in memory, and the seed of what they hold."""
+
+    batch: int | None = None
+    groups: int = 1
+    channels: int = 1
+    filters: int = 1
+    filter_size: int = 1
+    length: int = 1
+    stride: int = 1
+    dilation: int = 1
+    padding: int | tuple[int, int] | str = 0
+    output_padding: int = 0
+    x_dtype: str = "float32"
+    weight_dtype: str = "float32"
+    bias_dtype: str | None = None
+    x_layout: str = "contiguous"
+    weight_layout: str = "contiguous"
+    out_layout: str | None = None
+    seed: int = 0
+
+    def __repr__(self) -> str:
+        changed = {field.name: getattr(self, field.name) for field in fields(self)}
+        changed = {name: value for name, value in changed.items() if value != getattr(Case, name)}
+        return f"Case({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        names = ("stride", "padding", "output_padding", "groups", "dilation")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def branches(self) -> int:
+        return self.stride // gcd(self.stride, self.dilation)
+
+    @property
+    def full_length(self) -> int:
+        return (self.length - 1) * self.stride + self.dilation * (self.filter_size - 1) + 1
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The rule of the dtypes, once more: joined, and a float32 at least."""
+        dtype = np.result_type(np.dtype(self.x_dtype), np.dtype(self.weight_dtype))
+        return np.result_type(dtype, np.float32) if dtype.kind in "biu" else dtype
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Return x, weight and bias, the same ones every time."""
+        rng = np.random.default_rng(self.seed)
+        batch = () if self.batch is None else (self.batch,)
+        x = random_values(rng, (*batch, self.groups * self.channels, self.length), self.x_dtype)
+        shape = (self.groups * self.channels, self.filters, self.filter_size)
+        weight = LAYOUTS[self.weight_layout](random_values(rng, shape, self.weight_dtype))
+        bias = None
+        if self.bias_dtype is not None:
+            bias = LAYOUTS[self.weight_layout](random_values(rng, (self.groups * self.filters,), self.bias_dtype))
+        return LAYOUTS[self.x_layout](x), weight, bias
+
+    @property
+    def definition(self) -> Callable[..., np.ndarray]:
+        """The reference that takes the least time; for a few small cases the matrix."""
+        small = self.length * self.filter_size
+        pairs = (1 if self.batch is None else self.batch) * self.groups * self.channels * self.filters
+        if pairs * self.length * self.full_length < 2_000 and self.seed % 2:
+            return reference.convolution_matrix
+        if small > 10_000:
+            return tap_by_tap
+        return reference.scatter if small < pairs else reference.zero_insertion
+
+    def expected(self, *arrays: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the result in double precision, and for each sample the sum of the magnitudes that it adds up."""
+        magnitudes = [None if array is None else abs(array.astype(complex)) for array in arrays]
+        return self.definition(*arrays, **self.options), self.definition(*magnitudes, **self.options)
+
+    def empty_out(self, shape: tuple[int, ...]) -> np.ndarray | None:
+        """Return poison to write to, in the layout of the case."""
+        return None if self.out_layout is None else WRITABLE_LAYOUTS[self.out_layout](poison(shape, self.dtype))
+
+
+def tap_by_tap(x, weight, bias=None, *, stride, padding, output_padding, groups, dilation):
+    """The scatter sum for long signals: all samples of one tap at once, as a product of matrices."""
+    (channels, filters, filter_size), length = weight.shape, x.shape[-1]
+    double = np.result_type(x, weight, np.float64)
+    x = x.astype(double).reshape(*x.shape[:-2], groups, channels // groups, length)
+    weight = weight.astype(double).reshape(groups, channels // groups, filters, filter_size)
+    full_length = (length - 1) * stride + dilation * (filter_size - 1) + 1
+    full = np.zeros((*x.shape[:-2], filters, full_length + max(output_padding, stride)), double)
+    for k in range(filter_size):
+        full[..., dilation * k :][..., : (length - 1) * stride + 1 : stride] += weight[..., k].swapaxes(1, 2) @ x
+    if padding == "same":
+        left = max(0, full_length - length * stride) // 2
+        stop = left + length * stride
+    else:
+        left, right = padding if isinstance(padding, tuple) else (padding, padding)
+        stop = full_length + output_padding - right
+    y = full[..., left:stop].reshape(*x.shape[:-3], groups * filters, stop - left)
+    return y if bias is None else y + bias[:, np.newaxis]
+
+
+def assert_close(y: np.ndarray, expected: np.ndarray, magnitude: np.ndarray) -> None:
+    """Check a result against the truth in double precision.
+
+    Rounding errors are proportional to the magnitudes that a sample adds up, and not to what is left of them after
+    cancellation: those are the scale, sample by sample. Where nothing is added up the result is exact. 2e-5 of it for
+    float32, 1e-12 for float64, about 170 and 4,500 units in the last place, leave room for sums of thousands.
+
+    float16 is computed in float32 and rounded once: it may be off by what float32 may, and by half a float16 unit in
+    the last place of the largest number that float32 may have held. A second rounding, or sums in float16, go beyond.
+    """
+    bound = (1e-12 if y.dtype.char in "dD" else 2e-5) * magnitude
+    if y.dtype == np.float16:
+        bound = bound + np.spacing((abs(expected) + bound).astype(np.float16)).astype(float) / 2
+    error = abs(y - expected)
+    assert y.shape == expected.shape
+    worst = np.unravel_index(np.argmax(error - bound), error.shape) if error.size else ()
+    assert np.all(error <= bound), (
+        f"{np.count_nonzero(~(error <= bound))} of {error.size} samples are off; "
+        f"at {tuple(map(int, worst))} {y[worst]!r}, not {expected[worst]!r}"
+    )
+
+
+def random_case(rng: random.Random, kind: tuple[str, str] | None = None) -> Case:
+    """Return a small case; `rng` may be a `random.Random` or hypothesis' stand-in for one."""
+    if kind is None:
+        kind = rng.choice(COMMON if rng.random() < 0.6 else list(KINDS))
+    some_branches, some_filters = KINDS[kind]
+    branches, filters = rng.choice(some_branches), rng.choice(some_filters)
+    common = rng.choice((1, 1, 1, 2, 3))
+    step = rng.choice([step for step in (1, 1, 1, 1, 2, 3, 5, 7, 40) if gcd(step, branches) == 1])
+    stride, dilation = branches * common, step * common
+
+    filter_size = rng.choice((1, rng.randint(1, 5), rng.randint(1, 20), rng.randint(1, 20), rng.randint(20, 300)))
+    groups, channels = rng.choice(((1, 1), (1, 2), (1, rng.randint(3, 9)), (2, 1), (3, 2), (12, 1), (1, 300)))
+    batch = rng.choice((None, None, 1, 2, rng.randint(3, 9)))
+    length = rng.choice((1, rng.randint(1, 6), rng.randint(1, 40), rng.randint(1, 600)))
+    pairs = (batch or 1) * groups * channels * filters
+    while pairs * (taps := -(-filter_size // branches)) * branches * (length + (taps - 1) * step) > MOST_WORK:
+        filter_size, length = -(-filter_size // 2), -(-length // 2)
+
+    full_length = (length - 1) * stride + dilation * (filter_size - 1) + 1
+    output_padding = rng.choice((0, 0, rng.randrange(max(stride, dilation))))
+    spare = full_length + output_padding - 1
+    left = rng.choice((0, rng.randint(0, min(stride, spare)), rng.randint(0, spare)))
+    right = rng.choice((0, rng.randint(0, min(stride, spare - left)), rng.randint(0, spare - left)))
+    padding = rng.choice((0, rng.randint(0, spare // 2), (left, right), (left, right), "same"))
+
+    is_complex = np.result_type(*map(np.dtype, kind)).kind == "c"
+    return Case(
+        batch=batch,
+        groups=groups,
+        channels=channels,
+        filters=filters,
+        filter_size=filter_size,
+        length=length,
+        stride=stride,
+        dilation=dilation,
+        padding=padding,
+        output_padding=0 if padding == "same" else output_padding,
+        x_dtype=kind[0],
+        weight_dtype=kind[1],
+        bias_dtype=rng.choice((None, "float32", "float64", "int16", *["complex64"] * is_complex)),
+        x_layout=rng.choice(list(LAYOUTS)),
+        weight_layout=rng.choice(list(LAYOUTS)),
+        out_layout=rng.choice((None, *WRITABLE_LAYOUTS)),
+        seed=rng.randrange(2**32),
+    )
+
+
+def random_cases(seed: int, count: int) -> Iterator[Case]:
+    rng = random.Random(seed)  # noqa: S311 nothing secret
+    for _ in range(count):
+        yield random_case(rng)
+
+
+# Long or wide enough for what random cases do not reach, on either side of the threshold for parallel kernels.
+LARGE = {
+    "fir, several blocks, serial": Case(filter_size=9, length=5000, stride=4),
+    "fir, parallel": Case(filter_size=41, length=40_000, stride=4, padding=(7, 3), bias_dtype="float32"),
+    "fir, strided arrays": Case(
+        filter_size=41, length=40_000, stride=4, padding=(7, 3), x_layout="stepped", out_layout="stepped"
+    ),
+    "fir, arrays in a frame": Case(
+        3, 2, 1, 2, filter_size=33, length=7001, stride=4, x_layout="embedded", out_layout="embedded"
+    ),
+    "fir, depthwise": Case(2, 32, filter_size=4, length=9000, stride=2, padding=1),
+    "fir, many channels": Case(1, 1, 150, filter_size=6, length=3000, stride=2, padding="same"),
+    "fir, taps that do not interleave": Case(1, 1, 2, filter_size=15, length=40_000, stride=2, dilation=3),
+    "fir, double": Case(2, filter_size=31, length=20_000, stride=2, x_dtype="float64", weight_dtype="float64"),
+    "fir, pairs": Case(filter_size=31, length=30_000, stride=2, padding=(1, 2), x_dtype="complex64"),
+    "fir, complex taps": Case(
+        1, filters=2, filter_size=11, length=12_000, stride=2, x_dtype="complex64", weight_dtype="complex64"
+    ),
+    "fir, half": Case(2, filter_size=8, length=3001, stride=2, x_dtype="float16", weight_dtype="float16"),
+    "fir, integers": Case(2, filter_size=8, length=3001, stride=2, x_dtype="int16"),
+    "panels, several blocks, serial": Case(channels=2, filters=40, filter_size=3, length=600, bias_dtype="float32"),
+    "panels, parallel": Case(3, 1, 80, 48, 16, 300, 8, padding=4, bias_dtype="float32"),
+    "panels, strided arrays": Case(3, 1, 80, 48, 16, 300, 8, padding=4, x_layout="stepped", out_layout="reversed"),
+    "panels, arrays in a frame": Case(
+        3, 1, 80, 48, 16, 300, 8, padding=4, x_layout="embedded", out_layout="embedded"
+    ),
+    "panels, blocks of channels and groups of lanes": Case(1, 1, 300, 512, 4, 100, 2, padding=1),
+    "panels, blocks of taps": Case(1, 1, 2, 1, 16 * 300, 400, 16, padding=(100, 2000)),
+    "panels, blocks of taps far apart": Case(1, 1, 3, 20, 40, 3000, dilation=2000, padding=(70_001, 5)),
+    "panels, huge dilation": Case(1, filter_size=3, length=50, dilation=1 << 20),
+    "panels, short signals": Case(40, 1, 24, 16, 5, 33, 8, bias_dtype="float32"),
+    "panels, short signals, cropped": Case(17, 1, 24, 40, 9, 40, 2, padding=(11, 6)),
+    "panels, one sample": Case(3, 1, 500, 300, 16, 1, 8, padding=4, bias_dtype="float32"),
+    "panels, groups": Case(2, 3, 30, 40, 5, 200, 2, dilation=3),
+    "panels, long frames": Case(1, 1, 65, 1, 256, 150, 64, padding=(96, 96)),
+    "panels, double": Case(2, 1, 30, 20, 7, 300, 2, x_dtype="float64", weight_dtype="float64"),
+    "panels, pairs": Case(2, 1, 30, 20, 7, 300, 2, x_dtype="complex128", weight_dtype="float64"),
+    "panels, complex taps": Case(2, 1, 30, 40, 7, 300, 2, x_dtype="complex64", weight_dtype="complex64"),
+    "panels, half": Case(2, 1, 10, 40, 7, 300, 2, x_dtype="float16", weight_dtype="float16"),
+}
