@@ -4,7 +4,7 @@ Here arguments are checked and dtypes chosen; the integers are `geometry.py`'s, 
 faces of the package (layer, resampling, training) come through here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -117,14 +117,14 @@ def _check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: S
 def _shares_memory(a: NDArray[Any], b: NDArray[Any]) -> bool:
     """Whether two arrays overlap; True where that is too hard to tell."""
     try:
-        return np.shares_memory(a, b, max_work=10_000)
+        return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]  # the stubs know two values only
     except np.exceptions.TooHardError:
         return True
 
 
 @cache
 def _result_dtype(x: np.dtype[Any], weight: np.dtype[Any]) -> np.dtype[Any]:
-    dtype = np.result_type(x, weight)
+    dtype: np.dtype[Any] = np.result_type(x, weight)
     return np.result_type(dtype, np.float32) if dtype.kind in "biu" else dtype
 
 
@@ -139,12 +139,11 @@ class _Prepared(NamedTuple):
 
     dtype: np.dtype[Any]
     layout: Any
-    panels: NDArray[Any]
     bias: NDArray[Any]
 
 
 def _prepare(weight: NDArray[Any], bias: NDArray[Any] | None, options: _Options, x: np.dtype[Any]) -> _Prepared:
-    """Choose the dtype, pack the weights, spread the bias over real parts."""
+    """Choose the dtype and the layout, spread the bias over real parts."""
     dtype = _result_dtype(x, weight.dtype)
     real = _computed_dtype(dtype)
     if bias is not None and bias.dtype.kind == "c" and dtype.kind != "c":
@@ -161,23 +160,30 @@ def _prepare(weight: NDArray[Any], bias: NDArray[Any] | None, options: _Options,
         weight_parts=2 if weight.dtype.kind == "c" else 1,
     )
     spread = layout.zero_bias if bias is None else bias.astype(dtype if dtype.kind == "c" else real).view(real)
-    return _Prepared(dtype, layout, _cpu().pack(layout, weight), spread)
+    return _Prepared(dtype, layout, spread)
 
 
 def _run(
-    prepared: _Prepared, shape: Geometry, x: NDArray[Any], filters: int, out: Any, inputs: Sequence[NDArray[Any]]
+    forward: Callable[..., None],
+    prepared: _Prepared,
+    shape: Geometry,
+    x: NDArray[Any],
+    weights: NDArray[Any],
+    filters: int,
+    out: Any,
+    inputs: Sequence[NDArray[Any]],
 ) -> NDArray[Any]:
-    """Allocate or check the output and compute it."""
+    """Allocate or check the output and compute it from the weights that `forward` takes."""
     out_shape = (*x.shape[:-2], filters, shape.output_length)
     if out is None:
-        out = np.empty(out_shape, prepared.dtype)
+        result: NDArray[Any] = np.empty(out_shape, prepared.dtype)
     else:
-        _check_out(out, out_shape, prepared.dtype, (x, *inputs))
+        result = _check_out(out, out_shape, prepared.dtype, (x, *inputs))
     if x.ndim == 2:
-        _cpu().forward(prepared.layout, shape, x[None], prepared.panels, prepared.bias, out[None])
+        forward(prepared.layout, shape, x[None], weights, prepared.bias, result[None])
     else:
-        _cpu().forward(prepared.layout, shape, x, prepared.panels, prepared.bias, out)
-    return out
+        forward(prepared.layout, shape, x, weights, prepared.bias, result)
+    return result
 
 
 def conv_transpose1d(
@@ -262,10 +268,8 @@ def conv_transpose1d(
     )
     inputs = (weight,) if bias is None else (weight, bias)
     filters = weight.shape[1] * options.groups
-    if out is not None:  # before the weights are packed: an error should be cheap
-        dtype = _result_dtype(x.dtype, weight.dtype)
-        _check_out(out, (*x.shape[:-2], filters, shape.output_length), dtype, (x, *inputs))
-    return _run(_prepare(weight, bias, options, x.dtype), shape, x, filters, out, inputs)
+    prepared = _prepare(weight, bias, options, x.dtype)
+    return _run(_cpu().forward_once, prepared, shape, x, weight, filters, out, inputs)
 
 
 class ConvTranspose1d:
@@ -315,13 +319,21 @@ class ConvTranspose1d:
         self._bias = None if checked is None else checked.copy()
         self._device = check_device(device)
         self._filters = self._weight.shape[1] * self._options.groups
-        self._prepared: dict[np.dtype[Any], _Prepared] = {}
-        self._prepare(self._weight.dtype)
+        self._prepared: dict[np.dtype[Any], tuple[_Prepared, NDArray[Any]]] = {}
+        # Packed for the likely input: of the weights' dtype, or complex where the bias is.
+        is_complex = checked is not None and checked.dtype.kind == "c"
+        self._prepare(np.result_type(self._weight, np.complex64) if is_complex else self._weight.dtype)
 
-    def _prepare(self, x: np.dtype[Any]) -> _Prepared:
+    def _prepare(self, x: np.dtype[Any]) -> tuple[_Prepared, NDArray[Any]]:
+        """Return what inputs of the dtype `x` need, and the packed weights; panels are shared where they are equal."""
         prepared = _prepare(self._weight, self._bias, self._options, x)
-        self._prepared[x] = prepared
-        return prepared
+        for other, panels in self._prepared.values():
+            if other.layout is prepared.layout:
+                break
+        else:
+            panels = _cpu().pack(prepared.layout, self._weight)
+        self._prepared[x] = prepared, panels
+        return prepared, panels
 
     def __call__(self, x: ArrayLike, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return the transposed convolution of `x`.
@@ -339,10 +351,10 @@ class ConvTranspose1d:
             As of `conv_transpose1d`.
         """
         x = _check_x(x, self._weight.shape[0])
-        prepared = self._prepared.get(x.dtype) or self._prepare(x.dtype)
+        prepared, panels = self._prepared.get(x.dtype) or self._prepare(x.dtype)
         stride, padding, output_padding, _, dilation = self._options
         shape = geometry(x.shape[-1], self._weight.shape[2], stride, padding, output_padding, dilation)
-        return _run(prepared, shape, x, self._filters, out, ())
+        return _run(_cpu().forward, prepared, shape, x, panels, self._filters, out, ())
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value!r}" for name, value in self._options._asdict().items())

@@ -54,6 +54,8 @@ def as_integer(name: str, value: object, low: int) -> int:
 
 def as_padding(padding: object) -> tuple[int, int] | str:
     """Return `(left, right)` or `'same'`."""
+    if type(padding) is int and padding >= 0:
+        return padding, padding
     rule = "padding must be a non-negative int, (left, right) or 'same'"
     if isinstance(padding, str):
         if padding != "same":

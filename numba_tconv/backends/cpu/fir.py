@@ -113,8 +113,16 @@ def own_parts(layout: Layout, unit: int) -> int:
 
 
 def problem(
-    layout: Layout, geometry: Geometry, batch: int, n_workers: int, unit: int, *, is_half, is_plain_x, is_plain_out
-):
+    layout: Layout,
+    geometry: Geometry,
+    batch: int,
+    n_workers: int,
+    *,
+    unit: int,
+    is_half: bool,
+    is_plain_x: bool,
+    is_plain_out: bool,
+) -> tuple[np.ndarray, int]:
     """Return the kernel's integers as an array, and the numbers of scratch for one worker."""
     lanes, rows_of_filter = host().lanes(layout.dtype.itemsize), layout.filter_lanes
     vectors = host().fir_vectors(rows_of_filter)

@@ -4,64 +4,67 @@ The one way into the CPU backend for the forward pass. Arguments were checked by
 here for a shape is kept, so that a second call pays a dictionary look-up.
 """
 
+from collections.abc import Callable
 from functools import cache, lru_cache, partial
 
 import numpy as np
 
-from numba_tconv.backends.cpu import fir, panels, threads
+from numba_tconv.backends.cpu import fir, panels, scatter, threads
 from numba_tconv.backends.cpu.layout import Layout, pack, plan_layout
 from numba_tconv.backends.cpu.staging import HALF
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.geometry import Geometry
 
-__all__ = ["forward", "pack", "plan_layout"]
+__all__ = ["forward", "forward_once", "pack", "plan_layout"]
 
 
 class Call:
-    """A kernel with its integers: all of a call that its shapes decide."""
+    """All of a call that its shapes decide: the kernel, its multiply-adds, and its integers for some workers."""
 
-    def __init__(
-        self,
-        layout: Layout,
-        geometry: Geometry,
-        batch: int,
-        dtypes: tuple[np.dtype, np.dtype, np.dtype],
-        unit: int,
-        *,
-        is_half: bool,
-        is_plain_x: bool,
-        is_plain_out: bool,
-    ) -> None:
-        lanes = layout.groups * layout.filters * layout.filter_lanes
-        self.work = batch * layout.signals * geometry.rows * lanes * layout.reduced_channels * layout.taps
-        self.split = cache(partial(self._split, layout, geometry, batch, unit, is_half, is_plain_x, is_plain_out))
-        if layout.is_fir:
-            self.kernel = fir.kernel(*dtypes, layout.filter_lanes, unit, fir.own_parts(layout, unit))
-        else:
-            lanes = host().lanes(layout.dtype.itemsize)
-            self.kernel = panels.kernel(*dtypes, layout.width // lanes, panels.weave_unit(layout))
-
-    @staticmethod
-    def _split(layout, geometry, batch, unit, is_half, is_plain_x, is_plain_out, n_workers):
-        """Return the kernel's integers for `n_workers`, and the numbers of scratch they need together."""
-        flags = {"is_half": is_half, "is_plain_out": is_plain_out}
-        if layout.is_fir:
-            numbers, scratch = fir.problem(
-                layout, geometry, batch, n_workers, unit, is_plain_x=is_plain_x, **flags
-            )
-        else:
-            numbers, scratch = panels.problem(layout, geometry, batch, n_workers, **flags)
-        return numbers, scratch * n_workers
+    def __init__(self, kernel: Callable, work: int, problem: Callable[[int], tuple[np.ndarray, int]]) -> None:
+        self.kernel = kernel
+        self.work = work
+        self.split = cache(problem)  # n_workers -> integers, numbers of scratch for each worker
 
 
-_call = lru_cache(maxsize=4096)(Call)
+@lru_cache(maxsize=4096)
+def _call(
+    layout: Layout,
+    geometry: Geometry,
+    batch: int,
+    dtypes: tuple[np.dtype, np.dtype, np.dtype],
+    unit: int,
+    is_half: bool,
+    is_plain_x: bool,
+    is_plain_out: bool,
+) -> Call:
+    lanes = layout.groups * layout.filters * layout.filter_lanes
+    work = batch * layout.signals * geometry.rows * lanes * layout.reduced_channels * layout.taps
+    flags = {"is_half": is_half, "is_plain_out": is_plain_out}
+    if layout.is_fir:
+        kernel = fir.kernel(*dtypes, layout.filter_lanes, unit, fir.own_parts(layout, unit))
+        problem = partial(fir.problem, layout, geometry, batch, unit=unit, is_plain_x=is_plain_x, **flags)
+    else:
+        vectors = layout.width // host().lanes(layout.dtype.itemsize)
+        kernel = panels.kernel(*dtypes, vectors, panels.weave_unit(layout))
+        problem = partial(panels.problem, layout, geometry, batch, **flags)
+    return Call(kernel, work, problem)
+
+
+@lru_cache(maxsize=4096)
+def _scatter_call(
+    layout: Layout, geometry: Geometry, batch: int, dtypes: tuple[np.dtype, np.dtype, np.dtype], is_half: bool
+) -> Call:
+    weights = layout.groups * layout.channels * layout.filters * layout.filter_size
+    work = batch * layout.signals * geometry.length * weights
+    return Call(scatter.kernel(*dtypes), work, partial(scatter.problem, layout, geometry, batch, is_half=is_half))
 
 
 def _in_parts(array: np.ndarray, is_complex: bool) -> np.ndarray:
     """View (batch, channel, time) as (batch, channel, time, part), parts real; float16 as its bits."""
     if is_complex:
         return array[..., None].view(array.real.dtype)
-    return (array.view(HALF) if array.dtype == np.float16 else array)[..., None]
+    return (array.view(HALF) if array.dtype.char == "e" else array)[..., None]
 
 
 def forward(
@@ -71,8 +74,7 @@ def forward(
 
     `panels` is what `pack` made of the weight; `bias` (out_channels * parts,) has the layout's real dtype.
     """
-    batch = x.shape[0]
-    if batch == 0:
+    if x.shape[0] == 0:
         return
     is_plain_x, is_plain_out = _is_plain(x, layout, layout.x_parts), _is_plain(out, layout, layout.parts)
     if is_plain_x and layout.is_fir and layout.signals == 2:
@@ -81,16 +83,34 @@ def forward(
         unit, x_parts = 1, _in_parts(x, layout.x_parts == 2)
     out_parts = _in_parts(out, layout.parts == 2)
     call = _call(
-        layout, geometry, batch, (x_parts.dtype, layout.dtype, out_parts.dtype), unit, is_half=x.dtype == np.float16,
-        is_plain_x=is_plain_x and layout.x_parts == unit, is_plain_out=is_plain_out,
+        layout, geometry, x.shape[0], (x_parts.dtype, layout.dtype, out_parts.dtype), unit,
+        x.dtype.char == "e", is_plain_x and layout.x_parts == unit, is_plain_out,
     )  # fmt: skip
     if not geometry.is_interleaved:  # what no branch reaches holds the bias alone
         out[...] = bias.view(out.dtype if layout.parts == 2 else layout.dtype)[:, None]
     if geometry.rows:
-        n_workers = threads.workers(call.work)
-        numbers, scratch = call.split(n_workers)
-        arguments = (x_parts, panels, bias, out_parts, np.empty(scratch, layout.dtype), numbers)
-        threads.launch(call.kernel, arguments, n_workers)
+        _launch(call, layout, (x_parts, panels, bias, out_parts))
+
+
+def forward_once(
+    layout: Layout, geometry: Geometry, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, out: np.ndarray
+) -> None:
+    """`forward` with weights (in_channels, filters of a group, filter_size) that are not packed yet."""
+    if x.shape[0] == 0:
+        return
+    if not scatter.serves(layout, geometry, x.shape[0], weight):
+        forward(layout, geometry, x, pack(layout, weight), bias, out)
+        return
+    x_parts, out_parts = _in_parts(x, layout.x_parts == 2), _in_parts(out, layout.parts == 2)
+    dtypes = (x_parts.dtype, layout.dtype, out_parts.dtype)
+    call = _scatter_call(layout, geometry, x.shape[0], dtypes, x.dtype.char == "e")
+    _launch(call, layout, (x_parts, weight.reshape(-1), bias, out_parts))
+
+
+def _launch(call: Call, layout: Layout, arrays: tuple) -> None:
+    n_workers = threads.workers(call.work)
+    numbers, scratch = call.split(n_workers)
+    threads.launch(call.kernel, (*arrays, np.empty(scratch * n_workers, layout.dtype), numbers), n_workers)
 
 
 def _is_plain(array: np.ndarray, layout: Layout, parts: int) -> bool:

@@ -84,7 +84,6 @@ class Layout:
         """Numbers in all panels."""
         return self.groups * self.blocks * self.reduced_channels * self.taps * self.width
 
-
     @cached_property
     def zero_bias(self) -> np.ndarray:
         """The bias of an operator that has none: (filters * parts,), flat, read-only."""
@@ -187,10 +186,14 @@ def _pack_kernel(dtype):
 def _as_real(layout: Layout, weight: np.ndarray) -> np.ndarray:
     """Return the weight (reduced channel, filter, tap * part) of the equal real problem, contiguous."""
     if layout.weight_parts == 1:
-        return np.ascontiguousarray(weight, layout.dtype)
+        return (
+            weight if weight.dtype == layout.dtype and weight.flags.c_contiguous else weight.astype(layout.dtype, "C")
+        )
     pairs = np.ascontiguousarray(weight, np.result_type(layout.dtype, np.complex64))
     if layout.x_parts == 2:
-        rotated = np.empty_like(pairs)  # what the imaginary half of a sample adds; 1j*pairs would make NaN of infinities
+        rotated = np.empty_like(
+            pairs
+        )  # what the imaginary half of a sample adds; 1j*pairs would make NaN of infinities
         rotated.real, rotated.imag = -pairs.imag, pairs.real
         pairs = np.stack([pairs, rotated], axis=1)
     return pairs.view(layout.dtype)

@@ -159,7 +159,7 @@ def _store(out, bias, scratch, acc, acc_row, problem, group, lane_from, lane_to,
 def kernel(x_dtype, dtype, out_dtype, V, unit):
     """Return the compiled kernel `(x, panels, bias, out, scratch, problem, worker, n_workers)`."""
     lanes, R = host().lanes(dtype.itemsize), host().panel_rows
-    width = V * lanes
+    width, itemsize = V * lanes, dtype.itemsize
 
     def run(x, panels, bias, out, scratch, problem, worker, n_workers):
         reduced, taps, step = problem[REDUCED], problem[TAPS], problem[STEP]
@@ -174,6 +174,7 @@ def kernel(x_dtype, dtype, out_dtype, V, unit):
             block_from = lane_group * blocks // lane_groups
             block_to = (lane_group + 1) * blocks // lane_groups
             acc_row = (block_to - block_from) * width
+            panel_step = reduced * taps * width if last - first < 64 else 0
             next_first = (index + 1) // lane_groups % problem[ROW_BLOCKS] * problem[BLOCK_OF_ROWS]
             for channel in range(0, reduced, problem[CHANNEL_BLOCK]):
                 n_channels = min(problem[CHANNEL_BLOCK], reduced - channel)
@@ -187,16 +188,18 @@ def kernel(x_dtype, dtype, out_dtype, V, unit):
                         ahead = _sample_address(x, problem, group, channel + n_channels, first)
                     else:
                         ahead = _sample_address(x, problem, group, 0, next_first)
-                    channel_step, row_step = x.strides[1] >> problem[IS_MERGED], x.strides[2]
+                    steps = (x.strides[1] >> problem[IS_MERGED], x.strides[2])
                     for block in range(block_from, block_to):
                         if block > block_from:
-                            ahead, channel_step, row_step = address(scratch), 0, 0
+                            ahead, steps = address(scratch), (0, 0)
                         panel = ((group * blocks + block) * reduced + channel) * taps + tap
                         panel_rows(
-                            scratch, stage + reach, stage_row, -step,
-                            panels, panel * width, taps * width, n_channels, n_taps,
-                            scratch, acc + (block - block_from) * width, acc_row,
-                            last - first, channel + tap == 0, ahead, channel_step, row_step, R, V, lanes,
+                            scratch,
+                            (stage + reach, stage_row, -step),
+                            (address(panels) + panel * width * itemsize, taps * width),
+                            (last - first, n_channels, n_taps),
+                            (acc + (block - block_from) * width, acc_row),
+                            channel + tap == 0, (ahead, steps[0], steps[1], panel_step), R, V, lanes,
                         )  # fmt: skip
             _store(
                 out, bias, scratch, acc, acc_row, problem, group, block_from * width, block_to * width,
@@ -228,7 +231,9 @@ def _split(layout: Layout, total_rows: int, n_workers: int) -> tuple[int, int, i
     return -(-total_rows // block_of_rows), block_of_rows, lane_groups
 
 
-def problem(layout: Layout, geometry: Geometry, batch: int, n_workers: int, *, is_half: bool, is_plain_out: bool):
+def problem(
+    layout: Layout, geometry: Geometry, batch: int, n_workers: int, *, is_half: bool, is_plain_out: bool
+) -> tuple[np.ndarray, int]:
     """Return the kernel's integers as an array, and the numbers of scratch for one worker."""
     signals = batch * layout.signals
     rows, halo, length = geometry.rows, geometry.halo, geometry.length

@@ -132,6 +132,17 @@ def stage_samples(x, n, c, first, part, count, length, half, stage, at):
     zero_run(stage, at + end, count - end)
 
 
+@njit
+def stage_rows(x, channel, count, signals, length, half, stage, at, stage_row):
+    """Stage `count` channels, their signals behind each other without a gap."""
+    parts = signals // x.shape[0]
+    for k in range(count):
+        for signal in range(signals):
+            n, part = divmod(signal, parts)
+            target = at + k * stage_row + signal * length
+            stage_samples(x, n, channel + k, 0, part, length, length, half, stage, target)
+
+
 def is_same_dtype(a, b):
     """Whether two arrays have one dtype, known to the compiler."""
 

@@ -8,7 +8,7 @@ changed; `numba.set_num_threads` is respected.
 
 import os
 import threading
-from collections.abc import Callable
+from typing import Any
 
 import numba
 import numpy as np
@@ -64,7 +64,7 @@ def _spread(signature):
     return jit.compile_kernel(spread, (types.FunctionType(signature), arguments, types.int64), parallel=True)
 
 
-def launch(kernel: Callable, arguments: tuple, n_workers: int) -> None:
+def launch(kernel: Any, arguments: tuple, n_workers: int) -> None:
     """Run `kernel(*arguments, worker, n_workers)` for every worker, on one thread each where that is safe just now."""
     if n_workers == 1:
         kernel(*arguments, 0, 1)

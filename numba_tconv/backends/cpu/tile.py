@@ -119,6 +119,10 @@ def _accumulate(vectors, rows, columns, counts, accumulators, ahead=None):
         with cgutils.for_range(builder, counts[1]) as inner:
             a2 = builder.add(a1, builder.mul(inner.index, a_j))
             b2 = builder.add(b1, builder.mul(inner.index, b_j))
+            if ahead is not None and ahead[2] is not None:
+                for v in range(len(accumulators[0])):
+                    line = builder.gep(b, [builder.add(builder.add(b2, ahead[2]), vectors.index(v * vectors.lanes))])
+                    vectors.prefetch(builder.ptrtoint(line, vectors.intp))
             lanes = [
                 vectors.load(b, builder.add(b2, vectors.index(v * vectors.lanes))) for v in range(len(accumulators[0]))
             ]
@@ -153,39 +157,41 @@ def _panel_tile(vectors, rows, columns, counts, target, first, shape, ahead):
 
 
 @intrinsic(prefer_literal=True)
-def panel_rows(typingctx, A, a0, a_i, a_j, B, b0, b_i, I, J, D, d0, d_r, rows, first, ahead, h_i, h_r, R, V, lanes):  # noqa: E741
-    """`D[d0 + r*d_r + v] (+)= sum_{i<I, j<J} A[a0 + i*a_i + j*a_j + r] * B[b0 + i*b_i + j*V*lanes + v]`.
+def panel_rows(typingctx, scratch, A, B, counts, D, first, ahead, R, V, lanes):
+    """`D[d0 + r*d_r + v] (+)= sum_{i<I, j<J} A[a0 + i*a_i + j*a_j + r] * B[i*b_i + j*V*lanes + v]`, all r, v < V*lanes.
 
-    For v < V*lanes and r < rows, in tiles of R rows, then R/2, R/4 and 1. `first` overwrites D, otherwise the sums are
-    added to it. The arrays are flat and contiguous. Meanwhile the lines at the addresses `ahead + i*h_i + r*h_r`, what
-    the next call will want, travel into L2.
+    `A = (a0, a_i, a_j)` and `D = (d0, d_r)` lie in `scratch`, `B = (address, b_i)` anywhere; `counts = (rows, I, J)`.
+    Rows are taken in tiles of R, then R/2, R/4 and 1. `first` overwrites D, otherwise the sums are added to it.
+
+    `ahead = (address, h_i, h_r, b)` is what the next calls will read: meanwhile the lines at `address + i*h_i + r*h_r`
+    and, in tiles of few rows, those `b` numbers behind B travel into L2.
     """
     if not _are_literals(R, V, lanes):
         return None
-    size = types.intp
-    sig = types.void(
-        A, size, size, size, B, size, size, size, size, D, size, size, size, types.boolean, size, size, size, R, V,
-        lanes,
-    )  # fmt: skip
+    sig = types.void(scratch, A, B, counts, D, types.boolean, ahead, R, V, lanes)
 
     def codegen(context, builder, sig, args):
-        n_rows, n_vectors, n_lanes = (sig.args[k].literal_value for k in (17, 18, 19))
+        n_rows, n_vectors, n_lanes = (sig.args[k].literal_value for k in (7, 8, 9))
         vectors = _Vectors(context, builder, context.get_value_type(sig.args[0].dtype), n_lanes)
-        a, b, d = (_data(context, builder, sig, args, k) for k in (0, 4, 9))
-        columns = (b, args[5], args[6], vectors.index(n_vectors * n_lanes))
+        data = _data(context, builder, sig, args, 0)
+        (a0, a_i, a_j), (b, b_i), (n, *reduction), (d0, d_r), (line, h_i, h_r, b_ahead) = (
+            cgutils.unpack_tuple(builder, args[k]) for k in (1, 2, 3, 4, 6)
+        )
+        b = builder.inttoptr(b, vectors.scalar.as_pointer())
+        columns = (b, vectors.index(0), b_i, vectors.index(n_vectors * n_lanes))
         row = cgutils.alloca_once_value(builder, vectors.index(0))
         for height in sorted({n_rows, n_rows // 2, n_rows // 4 or 1, 1}, reverse=True):
             condition, body, after = (builder.append_basic_block(name) for name in ("fits", "tile", "after"))
             builder.branch(condition)
             builder.position_at_end(condition)
             end = builder.add(builder.load(row), vectors.index(height))
-            builder.cbranch(builder.icmp_signed("<=", end, args[12]), body, after)
+            builder.cbranch(builder.icmp_signed("<=", end, n), body, after)
             builder.position_at_end(body)
             at = builder.load(row)
-            target = (d, builder.add(args[10], builder.mul(at, args[11])), args[11])
-            rows = (a, builder.add(args[1], at), args[2], args[3])
-            ahead = (builder.add(args[14], builder.mul(at, args[16])), args[15])
-            _panel_tile(vectors, rows, columns, (args[7], args[8]), target, args[13], (height, n_vectors), ahead)
+            target = (data, builder.add(d0, builder.mul(at, d_r)), d_r)
+            rows = (data, builder.add(a0, at), a_i, a_j)
+            lines = (builder.add(line, builder.mul(at, h_r)), h_i, b_ahead if height < n_rows else None)
+            _panel_tile(vectors, rows, columns, reduction, target, args[5], (height, n_vectors), lines)
             builder.store(builder.add(at, vectors.index(height)), row)
             builder.branch(condition)
             builder.position_at_end(after)
