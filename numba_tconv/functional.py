@@ -5,7 +5,7 @@ faces of the package (layer, resampling, training) come through here.
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -48,18 +48,24 @@ def _check_options(stride: int, padding: Padding, output_padding: int, groups: i
 
 def _as_array(name: str, value: Any) -> NDArray[Any]:
     """Return `value` as an aligned array of a native dtype that is computed with."""
-    rule = f"{name} must be an array of bool, integer, float16/32/64 or complex64/128"
-    if isinstance(value, np.ma.MaskedArray):  # asarray would drop the mask
-        raise TypeError(f"{rule}; got a masked array")
-    try:
-        array = value if type(value) is np.ndarray else np.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{rule}; got {type(value).__name__} ({error})") from None
+    if type(value) is np.ndarray:
+        array = value
+    elif isinstance(value, np.ma.MaskedArray):  # asarray would drop the mask
+        raise _dtype_error(name, "a masked array")
+    else:
+        try:
+            array = np.asarray(value)
+        except (TypeError, ValueError) as error:
+            raise _dtype_error(name, f"{type(value).__name__} ({error})") from None
     if array.dtype.char not in _DTYPES:
-        raise TypeError(f"{rule}; got {array.dtype if array.dtype != object else type(value).__name__}")
+        raise _dtype_error(name, array.dtype if array.dtype != object else type(value).__name__)
     if not (array.flags.aligned and array.dtype.isnative):
         array = array.astype(array.dtype.newbyteorder("="))
     return array
+
+
+def _dtype_error(name: str, got: object) -> TypeError:
+    return TypeError(f"{name} must be an array of bool, integer, float16/32/64 or complex64/128; got {got}")
 
 
 def _check_weight(weight: ArrayLike, options: _Options) -> NDArray[Any]:
@@ -142,25 +148,31 @@ class _Prepared(NamedTuple):
     bias: NDArray[Any]
 
 
-def _prepare(weight: NDArray[Any], bias: NDArray[Any] | None, options: _Options, x: np.dtype[Any]) -> _Prepared:
-    """Choose the dtype and the layout, spread the bias over real parts."""
-    dtype = _result_dtype(x, weight.dtype)
-    real = _computed_dtype(dtype)
-    if bias is not None and bias.dtype.kind == "c" and dtype.kind != "c":
-        raise TypeError(f"bias must be real where x and weight are; got {bias.dtype}")
-    layout = _cpu().plan_layout(
-        real,
+@lru_cache(maxsize=4096)
+def _layout(shape: tuple[int, int, int], weight: np.dtype[Any], options: _Options, x: np.dtype[Any]) -> Any:
+    """Return the layout of weights of a shape and dtype for inputs of the dtype `x`."""
+    return _cpu().plan_layout(
+        _computed_dtype(_result_dtype(x, weight)),
         groups=options.groups,
-        channels=weight.shape[0] // options.groups,
-        filters=weight.shape[1],
-        filter_size=weight.shape[2],
+        channels=shape[0] // options.groups,
+        filters=shape[1],
+        filter_size=shape[2],
         stride=options.stride,
         dilation=options.dilation,
         x_parts=2 if x.kind == "c" else 1,
-        weight_parts=2 if weight.dtype.kind == "c" else 1,
+        weight_parts=2 if weight.kind == "c" else 1,
     )
-    spread = layout.zero_bias if bias is None else bias.astype(dtype if dtype.kind == "c" else real).view(real)
-    return _Prepared(dtype, layout, spread)
+
+
+def _prepare(weight: NDArray[Any], bias: NDArray[Any] | None, options: _Options, x: np.dtype[Any]) -> _Prepared:
+    """Choose the dtype and the layout, spread the bias over real parts."""
+    dtype = _result_dtype(x, weight.dtype)
+    layout = _layout(weight.shape, weight.dtype, options, x)
+    if bias is None:
+        return _Prepared(dtype, layout, layout.zero_bias)
+    if bias.dtype.kind == "c" and dtype.kind != "c":
+        raise TypeError(f"bias must be real where x and weight are; got {bias.dtype}")
+    return _Prepared(dtype, layout, bias.astype(dtype if dtype.kind == "c" else layout.dtype).view(layout.dtype))
 
 
 def _run(
@@ -327,10 +339,9 @@ class ConvTranspose1d:
     def _prepare(self, x: np.dtype[Any]) -> tuple[_Prepared, NDArray[Any]]:
         """Return what inputs of the dtype `x` need, and the packed weights; panels are shared where they are equal."""
         prepared = _prepare(self._weight, self._bias, self._options, x)
-        for other, panels in self._prepared.values():
-            if other.layout is prepared.layout:
-                break
-        else:
+        packed = {id(other.layout): panels for other, panels in self._prepared.values()}
+        panels = packed.get(id(prepared.layout))
+        if panels is None:
             panels = _cpu().pack(prepared.layout, self._weight)
         self._prepared[x] = prepared, panels
         return prepared, panels

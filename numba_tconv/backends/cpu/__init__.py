@@ -1,0 +1,1 @@
+"""The CPU backend; `forward` is its door."""

@@ -76,7 +76,8 @@ def forward(
     """
     if x.shape[0] == 0:
         return
-    is_plain_x, is_plain_out = _is_plain(x, layout, layout.x_parts), _is_plain(out, layout, layout.parts)
+    itemsize = layout.dtype.itemsize
+    is_plain_x, is_plain_out = _is_plain(x, layout.x_dtype, itemsize), _is_plain(out, layout.out_dtype, itemsize)
     if is_plain_x and layout.is_fir and layout.signals == 2:
         unit, x_parts = 2, x.view(layout.dtype)[..., None]
     else:
@@ -89,7 +90,7 @@ def forward(
     if not geometry.is_interleaved:  # what no branch reaches holds the bias alone
         out[...] = bias.view(out.dtype if layout.parts == 2 else layout.dtype)[:, None]
     if geometry.rows:
-        _launch(call, layout, (x_parts, panels, bias, out_parts))
+        _launch(call, layout.dtype, x_parts, panels, bias, out_parts)
 
 
 def forward_once(
@@ -104,22 +105,16 @@ def forward_once(
     x_parts, out_parts = _in_parts(x, layout.x_parts == 2), _in_parts(out, layout.parts == 2)
     dtypes = (x_parts.dtype, layout.dtype, out_parts.dtype)
     call = _scatter_call(layout, geometry, x.shape[0], dtypes, x.dtype.char == "e")
-    _launch(call, layout, (x_parts, weight.reshape(-1), bias, out_parts))
+    _launch(call, layout.dtype, x_parts, weight.reshape(-1), bias, out_parts)
 
 
-def _launch(call: Call, layout: Layout, arrays: tuple) -> None:
+def _launch(call: Call, dtype: np.dtype, *arrays: np.ndarray) -> None:
     n_workers = threads.workers(call.work)
     numbers, scratch = call.split(n_workers)
-    threads.launch(call.kernel, (*arrays, np.empty(scratch * n_workers, layout.dtype), numbers), n_workers)
+    threads.launch(call.kernel, (*arrays, np.empty(scratch * n_workers, dtype), numbers), n_workers)
 
 
-def _is_plain(array: np.ndarray, layout: Layout, parts: int) -> bool:
+def _is_plain(array: np.ndarray, dtype: np.dtype, itemsize: int) -> bool:
     """Whether time is contiguous and holds what is computed in, real or in pairs."""
     n, c, t = array.strides
-    itemsize = layout.dtype.itemsize
-    return (
-        t == itemsize * parts
-        and array.dtype.char == ("fd" if parts == 1 else "FD")[itemsize == 8]
-        and n % itemsize == 0
-        and c % itemsize == 0
-    )
+    return t == dtype.itemsize and array.dtype == dtype and not (n % itemsize or c % itemsize)

@@ -75,6 +75,16 @@ class Layout:
         return max(self.x_parts, self.weight_parts)
 
     @cached_property
+    def x_dtype(self) -> np.dtype:
+        """Dtype of an input that can be read in place."""
+        return self.dtype if self.x_parts == 1 else np.result_type(self.dtype, np.complex64)
+
+    @cached_property
+    def out_dtype(self) -> np.dtype:
+        """Dtype of an output that can be written in place."""
+        return self.dtype if self.parts == 1 else np.result_type(self.dtype, np.complex64)
+
+    @cached_property
     def blocks(self) -> int:
         """Panels of one group."""
         return -(-self.filters * self.filter_lanes // self.width)
@@ -171,7 +181,7 @@ def _pack_panel(weight, panels, problem, index):
 
 @jit.once
 def _pack_kernel(dtype):
-    """Return the kernel `(weight, panels, problem, worker, n_workers)`; weight is flat (channel, filter, tap * part)."""
+    """Return the kernel `(weight, panels, problem, worker, n_workers)`, weight flat: (channel, filter, tap * part)."""
 
     def pack_share(weight, panels, problem, worker, n_workers):
         count = problem[GROUPS] * problem[BLOCKS]

@@ -93,7 +93,7 @@ def _store_rows(out, start, bias, b0, scratch, at, acc_row, problem, lane_from, 
 
 @njit
 def _store(out, bias, scratch, acc, acc_row, problem, group, lane_from, lane_to, first, last, unit, lanes):
-    """The epilogue for places `first` to `last` of the row axis: add the bias, crop, interleave, cast, store.
+    """Run the epilogue for places `first` to `last` of the row axis: bias, crop, interleave, cast, store.
 
     Rows that lie inside a plain output as a whole are stored in vectors, and among them the filters whose lanes are
     all here; the rest number by number.

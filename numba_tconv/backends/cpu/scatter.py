@@ -112,9 +112,9 @@ def kernel(x_dtype, dtype, out_dtype):
 def serves(layout: Layout, geometry: Geometry, batch: int, weight: np.ndarray) -> bool:
     """Whether the weights of a single call should be read in place."""
     return (
-        weight.dtype == layout.dtype
+        weight.size >= SMALLEST_WEIGHT
+        and weight.dtype == layout.dtype
         and weight.flags.c_contiguous
-        and weight.size >= SMALLEST_WEIGHT
         and layout.channels >= FEWEST_CHANNELS
         and batch * layout.signals * geometry.length <= MOST_ROWS
         and geometry.full_length <= LONGEST_OUTPUT
@@ -131,7 +131,8 @@ def problem(layout: Layout, geometry: Geometry, batch: int, n_workers: int, *, i
     # In place, long runs are what the memory likes; copied, the accumulators should stay in L2.
     shares = 1 if is_in_place else -(-layout.filters * layout.filter_size // COPIED_LANES)
     shares = min(layout.filters, -(-shares // n_workers) * n_workers)
-    acc_size = rows * -(-(-(-layout.filters // shares)) * layout.filter_size // width) * width
+    most_lanes = -(-layout.filters // shares) * layout.filter_size
+    acc_size = rows * -(-most_lanes // width) * width
     stage_row = (-(-rows // 16) | 1) * 16
     stage_size, block_size = channel_block * stage_row, channel_block * width
     values = {
