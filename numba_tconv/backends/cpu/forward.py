@@ -68,11 +68,11 @@ def _in_parts(array: np.ndarray, is_complex: bool) -> np.ndarray:
 
 
 def forward(
-    layout: Layout, geometry: Geometry, x: np.ndarray, panels: np.ndarray, bias: np.ndarray, out: np.ndarray
+    layout: Layout, geometry: Geometry, x: np.ndarray, packed: np.ndarray, bias: np.ndarray, out: np.ndarray
 ) -> None:
     """Write the transposed convolution of `x` (batch, in_channels, length) to `out` (batch, out_channels, length).
 
-    `panels` is what `pack` made of the weight; `bias` (out_channels * parts,) has the layout's real dtype.
+    `packed` is what `pack` made of the weight; `bias` (out_channels * parts,) has the layout's real dtype.
     """
     if x.shape[0] == 0:
         return
@@ -90,7 +90,7 @@ def forward(
     if not geometry.is_interleaved:  # what no branch reaches holds the bias alone
         out[...] = bias.view(out.dtype if layout.parts == 2 else layout.dtype)[:, None]
     if geometry.rows:
-        _launch(call, layout.dtype, x_parts, panels, bias, out_parts)
+        _launch(call, layout.dtype, x_parts, packed, bias, out_parts)
 
 
 def forward_once(

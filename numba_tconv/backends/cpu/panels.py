@@ -127,7 +127,7 @@ def _store(out, bias, scratch, acc, acc_row, problem, group, lane_from, lane_to,
             outside = inside
         else:
             # What a short run writes too much belongs to the rows behind it: those are stored after it.
-            outside = max(inside, outside - max(0, lanes - 1) // run)
+            outside = max(inside, outside - (lanes - 1) // run)
         lane = lane_from
         while lane < lane_to:
             f, offset = divmod(lane, run)
@@ -243,7 +243,7 @@ def problem(
     total_rows = (signals - 1) * period + rows
     row_blocks, block_of_rows, lane_groups = _split(layout, total_rows, n_workers)
     step, taps = geometry.input_step, layout.taps
-    tap_block = min(taps, max(REDUCTION_BLOCK, 1), 1 + STAGE_SIZE // (4 * step))
+    tap_block = min(taps, REDUCTION_BLOCK, 1 + STAGE_SIZE // (4 * step))
     stage_row = block_of_rows + (tap_block - 1) * step
     lines = -(-stage_row // 16) | 1  # an odd number of cache lines: channels must not meet in one set of the cache
     stage_row = lines * 16

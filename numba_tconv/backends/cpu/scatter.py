@@ -20,16 +20,19 @@ from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.tile import address, panel_rows
 from numba_tconv.geometry import Geometry
 
-# Below, packing is cheap, or the sums of few channels cost less than adding them to the output.
+# Below, packing is cheap, there are too few filters to share, or adding the products up outweighs the sums over channels.
 SMALLEST_WEIGHT = 1 << 16
+FEWEST_FILTERS = 16
 FEWEST_CHANNELS = 32
+# Beyond, the products of one filter, or its full output, are too much to keep.
 MOST_ROWS = 512
+MOST_PRODUCTS = 1 << 20
 LONGEST_OUTPUT = 1 << 16
 
 # Up to here the rows need one or two passes over a block of weights: reading it in place is free.
 IN_PLACE_ROWS = 16
 IN_PLACE_CHANNELS, COPIED_CHANNELS = 16, 256
-COPIED_LANES = 256
+IN_PLACE_PRODUCTS, COPIED_LANES = 1 << 17, 256
 
 (
     SIGNALS, LENGTH, IS_HALF, GROUPS, CHANNELS, FILTERS, FILTER_SIZE, PARTS,
@@ -111,12 +114,15 @@ def kernel(x_dtype, dtype, out_dtype):
 
 def serves(layout: Layout, geometry: Geometry, batch: int, weight: np.ndarray) -> bool:
     """Whether the weights of a single call should be read in place."""
+    rows = batch * layout.signals * geometry.length
     return (
         weight.size >= SMALLEST_WEIGHT
+        and layout.groups * layout.filters >= FEWEST_FILTERS
         and weight.dtype == layout.dtype
         and weight.flags.c_contiguous
         and layout.channels >= FEWEST_CHANNELS
-        and batch * layout.signals * geometry.length <= MOST_ROWS
+        and rows <= MOST_ROWS
+        and rows * layout.filter_size <= MOST_PRODUCTS
         and geometry.full_length <= LONGEST_OUTPUT
     )
 
@@ -129,7 +135,8 @@ def problem(layout: Layout, geometry: Geometry, batch: int, n_workers: int, *, i
     is_in_place = rows <= IN_PLACE_ROWS
     channel_block = min(layout.channels, IN_PLACE_CHANNELS if is_in_place else COPIED_CHANNELS)
     # In place, long runs are what the memory likes; copied, the accumulators should stay in L2.
-    shares = 1 if is_in_place else -(-layout.filters * layout.filter_size // COPIED_LANES)
+    weight_row = layout.filters * layout.filter_size
+    shares = -(-rows * weight_row // IN_PLACE_PRODUCTS) if is_in_place else -(-weight_row // COPIED_LANES)
     shares = min(layout.filters, -(-shares // n_workers) * n_workers)
     most_lanes = -(-layout.filters // shares) * layout.filter_size
     acc_size = rows * -(-most_lanes // width) * width
