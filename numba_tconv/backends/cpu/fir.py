@@ -15,7 +15,7 @@ from numba import njit
 
 from numba_tconv.backends.cpu import jit
 from numba_tconv.backends.cpu.layout import Layout
-from numba_tconv.backends.cpu.staging import put, stage_samples
+from numba_tconv.backends.cpu.staging import copy_bytes, put, stage_samples
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.tile import address, fir_tile
 from numba_tconv.geometry import Geometry
@@ -79,6 +79,7 @@ def kernel(x_dtype, dtype, out_dtype, S, unit, parts):
             last = min(problem[FIRST_ROW] + problem[ROWS], first + problem[BLOCK_OF_ROWS])
             x_start = address(x) + n * x.strides[0] + group * problem[CHANNELS] * x.strides[1]
             out_start = address(out) + n * out.strides[0] + f * out.strides[1]
+            spilled = address(scratch) + spill * itemsize
             staged_from = first - halo
             if not is_plain_x:
                 count = last - first + tile_rows + halo
@@ -95,13 +96,19 @@ def kernel(x_dtype, dtype, out_dtype, S, unit, parts):
                     source = address(scratch) + (stage + (row - staged_from) * unit) * itemsize
                     channel_step = problem[STAGE_ROW]
                 is_inside = is_plain_out and fits
-                target = out_start + produced * itemsize if is_inside else address(scratch) + spill * itemsize
+                target = out_start + produced * itemsize if is_inside else spilled
                 fir_tile(
                     source, channel_step, -step * unit,
                     taps, f * problem[REDUCED] * problem[TAPS] * S, problem[REDUCED], problem[TAPS],
                     bias, f * problem[PARTS] + part, target, S, V, lanes, unit, parts,
                 )  # fmt: skip
-                if not is_inside:
+                if is_inside:
+                    continue
+                if is_plain_out:
+                    begin, end = max(0, -produced), min(tile_size, problem[OUTPUT_LENGTH] * parts - produced)
+                    start = (produced + begin) * itemsize
+                    copy_bytes(out_start + start, spilled + begin * itemsize, max(0, end - begin) * itemsize)
+                else:
                     _store(out, scratch, spill, problem, n, f, part, row, min(tile_rows, last - row), parts)
 
     return jit.compile_kernel(run, jit.kernel_arguments(x_dtype, dtype, out_dtype))

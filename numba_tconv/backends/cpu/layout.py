@@ -13,8 +13,9 @@ import numpy as np
 from numba import njit, types
 
 from numba_tconv.backends.cpu import jit, threads
-from numba_tconv.backends.cpu.staging import copy_run, zero_run
+from numba_tconv.backends.cpu.staging import copy_bytes, zero_run
 from numba_tconv.backends.cpu.target import host
+from numba_tconv.backends.cpu.tile import address
 
 # The edges of a FIR tile are staged with their whole halo; a longer one goes through panels, which block the taps.
 FIR_STAGE_BYTES = 1 << 22
@@ -174,7 +175,11 @@ def _pack_panel(weight, panels, problem, index):
                 at = ((index * reduced + channel) * taps + j) * width + lane
                 tap = row + rows * j
                 inside = max(0, min(run, size - tap)) if f < filters else 0
-                copy_run(panels, at, weight, (source + tap) * weight.itemsize, inside)
+                copy_bytes(
+                    address(panels) + at * weight.itemsize,
+                    address(weight) + (source + tap) * weight.itemsize,
+                    inside * weight.itemsize,
+                )
                 zero_run(panels, at + inside, run - inside)
             lane += run
 

@@ -15,12 +15,12 @@ from numba import njit
 
 from numba_tconv.backends.cpu import jit
 from numba_tconv.backends.cpu.layout import Layout
-from numba_tconv.backends.cpu.staging import copy_run, put, stage_rows, zero_run
+from numba_tconv.backends.cpu.staging import copy_bytes, put, stage_rows, zero_run
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.tile import address, panel_rows
 from numba_tconv.geometry import Geometry
 
-# Below, packing is cheap, there are too few filters to share, or adding the products up outweighs the sums over channels.
+# Below, packing is cheap, filters are too few to share, or adding products up outweighs the sums over channels.
 SMALLEST_WEIGHT = 1 << 16
 FEWEST_FILTERS = 16
 FEWEST_CHANNELS = 32
@@ -96,8 +96,8 @@ def kernel(x_dtype, dtype, out_dtype):
                     else:
                         source, step = address(scratch) + block * itemsize, width
                         for c in range(count):
-                            offset = (start + c * weight_row + lane) * itemsize
-                            copy_run(scratch, block + c * width, weight, offset, here)
+                            run_of_taps = address(weight) + (start + c * weight_row + lane) * itemsize
+                            copy_bytes(address(scratch) + (block + c * width) * itemsize, run_of_taps, here * itemsize)
                             zero_run(scratch, block + c * width + here, width - here)
                     panel_rows(
                         scratch, (stage, problem[STAGE_ROW], 0), (source, step), (rows, count, 1),

@@ -10,6 +10,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
+from numba_tconv.backends.cpu.tile import address
+
 HALF = np.dtype(np.uint16)
 
 
@@ -45,20 +47,15 @@ def float_to_half(value):
 
 
 @intrinsic
-def copy_run(typingctx, target, at, source, offset, count):
-    """Copy `count` elements from `offset` bytes behind `source`'s data pointer to `target[at]`, same dtype."""
-    sig = types.void(target, types.intp, source, types.intp, types.intp)
+def copy_bytes(typingctx, target, source, size):
+    """Copy `size` bytes from one address to another."""
 
     def codegen(context, builder, sig, args):
-        target, source = (context.make_array(sig.args[k])(context, builder, args[k]).data for k in (0, 2))
-        byte = cgutils.voidptr_t
-        origin = builder.gep(builder.bitcast(source, byte), [args[3]])
-        itemsize = context.get_abi_sizeof(target.type.pointee)
-        size = builder.mul(args[4], ir.Constant(args[4].type, itemsize))
-        cgutils.raw_memcpy(builder, builder.bitcast(builder.gep(target, [args[1]]), byte), origin, size, 1)
+        target, source = (builder.inttoptr(args[k], cgutils.voidptr_t) for k in (0, 1))
+        cgutils.raw_memcpy(builder, target, source, args[2], 1)
         return context.get_dummy_value()
 
-    return sig, codegen
+    return types.void(types.intp, types.intp, types.intp), codegen
 
 
 @intrinsic
@@ -124,7 +121,7 @@ def stage_samples(x, n, c, first, part, count, length, half, stage, at):
     step = x.strides[2]
     offset = n * x.strides[0] + c * x.strides[1] + (first + begin) * step + part * x.strides[3]
     if is_same_dtype(x, stage) and step == x.itemsize:
-        copy_run(stage, at + begin, x, offset, end - begin)
+        copy_bytes(address(stage) + (at + begin) * step, address(x) + offset, (end - begin) * step)
     else:
         for k in range(begin, end):
             stage[at + k] = _as_float(_read(x, offset), half, stage)
