@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 from math import gcd
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
 from numba_tconv.backends.cpu import jit, threads
 from numba_tconv.backends.cpu.staging import copy_bytes, zero_run
@@ -159,39 +159,32 @@ def plan_layout(
 (GROUPS, BLOCKS, FILTERS, REDUCED, FILTER_SIZE, FILTER_LANES, TAPS, WIDTH) = range(8)
 
 
-@njit
-def _pack_panel(weight, panels, problem, index):
-    """Write one panel; taps and filters that do not exist are zero."""
-    filters, reduced, width = problem[FILTERS], problem[REDUCED], problem[WIDTH]
-    size, rows, taps = problem[FILTER_SIZE], problem[FILTER_LANES], problem[TAPS]
-    group, block = divmod(index, problem[BLOCKS])
-    for channel in range(reduced):
-        lane = 0
-        while lane < width:
-            f, row = divmod(block * width + lane, rows)
-            run = min(width - lane, rows - row)
-            source = ((group * reduced + channel) * filters + f) * size
-            for j in range(taps):
-                at = ((index * reduced + channel) * taps + j) * width + lane
-                tap = row + rows * j
-                inside = max(0, min(run, size - tap)) if f < filters else 0
-                copy_bytes(
-                    address(panels) + at * weight.itemsize,
-                    address(weight) + (source + tap) * weight.itemsize,
-                    inside * weight.itemsize,
-                )
-                zero_run(panels, at + inside, run - inside)
-            lane += run
-
-
 @jit.once
 def _pack_kernel(dtype):
     """Return the kernel `(weight, panels, problem, worker, n_workers)`, weight flat: (channel, filter, tap * part)."""
+    itemsize = dtype.itemsize
 
     def pack_share(weight, panels, problem, worker, n_workers):
+        filters, reduced, width = problem[FILTERS], problem[REDUCED], problem[WIDTH]
+        size, rows, taps = problem[FILTER_SIZE], problem[FILTER_LANES], problem[TAPS]
         count = problem[GROUPS] * problem[BLOCKS]
         for index in range(worker * count // n_workers, (worker + 1) * count // n_workers):
-            _pack_panel(weight, panels, problem, index)
+            group, block = divmod(index, problem[BLOCKS])
+            for channel in range(reduced):
+                lane = 0
+                while lane < width:
+                    f, row = divmod(block * width + lane, rows)
+                    run = min(width - lane, rows - row)
+                    source = ((group * reduced + channel) * filters + f) * size
+                    for j in range(taps):
+                        at = ((index * reduced + channel) * taps + j) * width + lane
+                        tap = row + rows * j
+                        # Taps and filters that do not exist are zero.
+                        inside = max(0, min(run, size - tap)) if f < filters else 0
+                        start = address(weight) + (source + tap) * itemsize
+                        copy_bytes(address(panels) + at * itemsize, start, inside * itemsize)
+                        zero_run(panels, at + inside, run - inside)
+                    lane += run
 
     weight, panels = jit.array(dtype, 1, readonly=True), jit.array(dtype, 1)
     problem = jit.array(np.int64, 1, readonly=True)

@@ -184,10 +184,11 @@ def kernel(x_dtype, dtype, out_dtype, V, unit):
                     start = first + problem[HALO] - tap * step - reach
                     _stage(x, scratch, stage, problem, group, channel, n_channels, start, last - first + reach)
                     # What is staged next travels into L2 while the first panel is multiplied.
-                    if channel + n_channels < reduced:
-                        ahead = _sample_address(x, problem, group, channel + n_channels, first)
+                    next_channel = channel + n_channels
+                    if next_channel < reduced:
+                        ahead = _sample_address(x, problem, group, next_channel, first)
                     else:
-                        ahead = _sample_address(x, problem, group, 0, next_first)
+                        ahead = _sample_address(x, problem, group, next_channel - reduced, next_first)
                     steps = (x.strides[1] >> problem[IS_MERGED], x.strides[2])
                     for block in range(block_from, block_to):
                         if block > block_from:

@@ -11,8 +11,10 @@ import threading
 from typing import Any
 
 import numba
-import numpy as np
+from llvmlite import ir
 from numba import prange, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 from numba_tconv.backends.cpu import jit
 
@@ -48,31 +50,53 @@ def _layer() -> str:
         return "unknown"
 
 
+@intrinsic
+def _call(typingctx, address, arguments, worker, n_workers):
+    """Call the compiled kernel at `address` with `(*arguments, worker, n_workers)`."""
+
+    def codegen(context, builder, sig, args):
+        values = [*cgutils.unpack_tuple(builder, args[1]), args[2], args[3]]
+        kinds = [context.get_value_type(kind) for kind in (*sig.args[1], types.int64, types.int64)]
+        function = ir.FunctionType(context.get_value_type(types.none), kinds)
+        builder.call(builder.inttoptr(args[0], function.as_pointer()), values)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, arguments, types.int64, types.int64), codegen
+
+
 @jit.once
-def _spread(signature):
-    """Return the launcher `(kernel, arguments, n_workers)` of kernels with one signature.
+def _spread(kernel):
+    """Return the launcher `(address, arguments, n_workers)` for a kernel, and the kernel's address.
 
-    The kernel is called through its address: compiled into a parallel loop, it would be optimised a second time, and
-    a first call in an empty cache would take twice as long.
+    By its address, because compiled into a parallel loop the kernel would be optimised a second time, and a first
+    call in an empty cache take twice as long; and not as a function object, which costs 35 us a launch to unbox.
     """
-    arguments = types.Tuple(signature.args[:-2])
+    signature = kernel.nopython_signatures[0]
+    compiled = kernel.get_compile_result(signature)
+    address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_cfunc_wrapper_name)
+    return _launcher(signature.args[:-2]), address
 
-    def spread(kernel, arguments, n_workers):
+
+@jit.once
+def _launcher(arguments):
+    def spread(address, arguments, n_workers):
         for worker in prange(n_workers):
-            kernel(*arguments, np.int64(worker), n_workers)
+            _call(address, arguments, worker, n_workers)
 
-    return jit.compile_kernel(spread, (types.FunctionType(signature), arguments, types.int64), parallel=True)
+    return jit.compile_kernel(spread, (types.intp, types.Tuple(arguments), types.int64), parallel=True)
 
 
 def launch(kernel: Any, arguments: tuple, n_workers: int) -> None:
     """Run `kernel(*arguments, worker, n_workers)` for every worker, on one thread each where that is safe just now."""
     if n_workers == 1:
         kernel(*arguments, 0, 1)
-    elif _layer() in ("omp", "tbb"):
-        _spread(kernel.nopython_signatures[0])(kernel, arguments, n_workers)
+        return
+    spread, address = _spread(kernel)
+    if _layer() in ("omp", "tbb"):
+        spread(address, arguments, n_workers)
     elif _one_launch.acquire(blocking=False):
         try:
-            _spread(kernel.nopython_signatures[0])(kernel, arguments, n_workers)
+            spread(address, arguments, n_workers)
         finally:
             _one_launch.release()
     else:
