@@ -112,12 +112,23 @@ def _check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: S
         raise ValueError(f"out must have the shape {shape}; got {out.shape}")
     if not (out.flags.writeable and out.flags.aligned):
         raise ValueError("out must be writeable and aligned")
-    if any(step == 0 and size > 1 for step, size in zip(out.strides, out.shape, strict=True)):
-        raise ValueError(f"out must not repeat its own samples; got the strides {out.strides}")
+    if not out.flags.c_contiguous and _may_repeat(out):
+        raise ValueError(f"out must not repeat its own samples; got the strides {out.strides} for {out.shape}")
     for array in inputs:
         if np.may_share_memory(out, array) and _shares_memory(out, array):
             raise ValueError("out must not overlap x, weight or bias")
     return out
+
+
+def _may_repeat(array: NDArray[Any]) -> bool:
+    """Whether an array's axes are not nested, each step as large as all that the smaller ones span."""
+    span = array.itemsize
+    for step, size in sorted((abs(step), size) for step, size in zip(array.strides, array.shape, strict=True)):
+        if size > 1:
+            if step < span:
+                return True
+            span += step * (size - 1)
+    return False
 
 
 def _shares_memory(a: NDArray[Any], b: NDArray[Any]) -> bool:
@@ -258,8 +269,11 @@ def conv_transpose1d(
     .. math:: y[n, f, s i + d k - left] \mathrel{+}= w[c, f, k] \, x[n, c, i]
 
     This is PyTorch's `conv_transpose1d`, with an asymmetric crop and 'same' besides. One channel and ``stride=up`` is
-    SciPy's ``upfirdn(h, x, up)``, without the ``up - 1`` zeros that SciPy may leave at the end. References: Dumoulin
-    and Visin, "A guide to convolution arithmetic for deep learning", arXiv:1603.07285, relationship 14.
+    SciPy's ``upfirdn(h, x, up)``. Reference: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning",
+    arXiv:1603.07285, relationship 14.
+
+    As in `upfirdn`, a filter may be filled up with zeros to a multiple of the stride: a sample that is NaN or infinite
+    then also makes NaN of the outputs, fewer than `stride`, that those zeros belong to.
 
     Examples
     --------

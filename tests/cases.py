@@ -6,7 +6,7 @@ Numba compiles a kernel for each path, dtype and number of branches, a second ea
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from math import gcd
 from typing import Any
 
@@ -16,8 +16,8 @@ from numba_tconv import reference
 
 # (dtype of x, dtype of weight): (branches, filters of a group); few filters take the FIR path, many the panels.
 KINDS = {
-    ("float32", "float32"): ((1, 2, 3, 4, 5, 8, 16), (1, 2, 3, 5, 16, 40)),
-    ("float64", "float64"): ((1, 2, 3), (1, 2, 8, 20)),
+    ("float32", "float32"): ((1, 2, 3, 4, 5, 8, 16, 20, 33, 100), (1, 2, 3, 5, 16, 40)),
+    ("float64", "float64"): ((1, 2, 3, 20, 33), (1, 2, 8, 20)),
     ("complex64", "float32"): ((1, 2), (1, 2, 40)),
     ("float32", "complex64"): ((1, 2), (1, 2, 40)),
     ("complex64", "complex64"): ((1, 2), (1, 2, 40)),
@@ -26,22 +26,17 @@ KINDS = {
     ("complex128", "complex128"): ((1, 2), (1, 2, 20)),
     ("float16", "float16"): ((2, 3), (1, 2, 40)),
 }
+# Rarer ones take either path where both have been compiled for the dtype of x anyway, else one of them.
 KINDS |= dict.fromkeys(
     [
         ("bool", "bool"),
         ("bool", "float32"),
         ("int8", "float32"),
-        ("int8", "float16"),
-        ("uint8", "int8"),
+        ("int16", "float32"),
         ("int16", "int16"),
         ("uint16", "float32"),
-        ("int32", "float32"),
-        ("uint32", "int32"),
-        ("int64", "int64"),
-        ("uint64", "float64"),
         ("float16", "int8"),
         ("float16", "float32"),
-        ("float16", "float64"),
         ("float32", "bool"),
         ("float32", "float16"),
         ("float32", "int32"),
@@ -52,6 +47,10 @@ KINDS |= dict.fromkeys(
     ],
     ((2,), (1, 2, 40)),
 )
+KINDS |= dict.fromkeys([("int8", "float16"), ("uint32", "int32"), ("int64", "int64")], ((2,), (1, 2)))
+KINDS |= dict.fromkeys(
+    [("uint8", "int8"), ("int32", "float32"), ("uint64", "float64"), ("float16", "float64")], ((2,), (40,))
+)
 # Complex weights double the branches, so these share kernels with the ones above.
 KINDS |= dict.fromkeys([("int8", "complex64"), ("float64", "complex64"), ("complex128", "complex64")], ((1,), (1, 40)))
 
@@ -59,6 +58,8 @@ COMMON = [kind for kind, (branches, _) in KINDS.items() if len(branches) > 1]
 
 # Multiply-adds of a random case, four times as many in complex numbers: too few for parallel kernels.
 MOST_WORK = 200_000
+# From here on a single call may read weights in place and pack none.
+MANY_WEIGHTS = 1 << 16
 
 
 def poison(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -171,6 +172,13 @@ class Case:
         return (self.length - 1) * self.stride + self.dilation * (self.filter_size - 1) + 1
 
     @property
+    def output_length(self) -> int:
+        if self.padding == "same":
+            return self.length * self.stride
+        left, right = self.padding if isinstance(self.padding, tuple) else (self.padding, self.padding)
+        return self.full_length - left - right + self.output_padding
+
+    @property
     def dtype(self) -> np.dtype:
         """The rule of the dtypes, once more: joined, and a float32 at least."""
         dtype = np.result_type(np.dtype(self.x_dtype), np.dtype(self.weight_dtype))
@@ -204,13 +212,17 @@ class Case:
         magnitudes = [None if array is None else abs(array.astype(complex)) for array in arrays]
         return self.definition(*arrays, **self.options), self.definition(*magnitudes, **self.options)
 
-    def empty_out(self, shape: tuple[int, ...]) -> np.ndarray | None:
+    def out(self) -> np.ndarray | None:
         """Return poison to write to, in the layout of the case."""
-        return None if self.out_layout is None else WRITABLE_LAYOUTS[self.out_layout](poison(shape, self.dtype))
+        if self.out_layout is None:
+            return None
+        batch = () if self.batch is None else (self.batch,)
+        shape = (*batch, self.groups * self.filters, self.output_length)
+        return WRITABLE_LAYOUTS[self.out_layout](poison(shape, self.dtype))
 
 
 def tap_by_tap(x, weight, bias=None, *, stride, padding, output_padding, groups, dilation):
-    """The scatter sum for long signals: all samples of one tap at once, as a product of matrices."""
+    """Return the scatter sum; for long signals: all samples of one tap at once, as a product of matrices."""
     (channels, filters, filter_size), length = weight.shape, x.shape[-1]
     double = np.result_type(x, weight, np.float64)
     x = x.astype(double).reshape(*x.shape[:-2], groups, channels // groups, length)
@@ -257,40 +269,52 @@ def random_case(rng: random.Random, kind: tuple[str, str] | None = None) -> Case
         kind = rng.choice(COMMON if rng.random() < 0.6 else list(KINDS))
     some_branches, some_filters = KINDS[kind]
     branches, filters = rng.choice(some_branches), rng.choice(some_filters)
-    common = rng.choice((1, 1, 1, 2, 3))
     step = rng.choice([step for step in (1, 1, 1, 1, 2, 3, 5, 7, 40) if gcd(step, branches) == 1])
-    stride, dilation = branches * common, step * common
 
+    length = rng.choice((1, rng.randint(1, 6), rng.randint(1, 40), rng.randint(1, 600)))
     filter_size = rng.choice((1, rng.randint(1, 5), rng.randint(1, 20), rng.randint(1, 20), rng.randint(20, 300)))
     groups, channels = rng.choice(((1, 1), (1, 2), (1, rng.randint(3, 9)), (2, 1), (3, 2), (12, 1), (1, 300)))
     batch = rng.choice((None, None, 1, 2, rng.randint(3, 9)))
-    length = rng.choice((1, rng.randint(1, 6), rng.randint(1, 40), rng.randint(1, 600)))
-    pairs = (batch or 1) * groups * channels * filters
-    while pairs * (taps := -(-filter_size // branches)) * branches * (length + (taps - 1) * step) > MOST_WORK:
-        filter_size, length = -(-filter_size // 2), -(-length // 2)
 
-    full_length = (length - 1) * stride + dilation * (filter_size - 1) + 1
-    output_padding = rng.choice((0, 0, rng.randrange(max(stride, dilation))))
-    spare = full_length + output_padding - 1
-    left = rng.choice((0, rng.randint(0, min(stride, spare)), rng.randint(0, spare)))
-    right = rng.choice((0, rng.randint(0, min(stride, spare - left)), rng.randint(0, spare - left)))
+    def work() -> int:
+        taps = -(-filter_size // branches)
+        return (batch or 1) * groups * channels * filters * branches * taps * (length + (taps - 1) * step)
+
+    while work() > MOST_WORK:
+        filter_size, length, batch = -(-filter_size // 2), -(-length // 2), batch and -(-batch // 2)
+        if filter_size == length == 1:
+            groups, channels = 1, -(-channels // 2)
+    case = Case(batch, groups, channels, filters, filter_size, length)
+    return _with_options(rng, case, kind, branches, step)
+
+
+def random_wide_case(rng: random.Random) -> Case:
+    """Return a case with many weights, more than samples."""
+    kind = rng.choice((("float32", "float32"), ("float64", "float64"), ("complex64", "float32"), ("int16", "float32")))
+    groups, channels = rng.choice((1, 1, 2)), rng.randint(32, 100)
+    filter_size = rng.choice((rng.randint(1, 5), rng.randint(6, 40), rng.randint(40, 200)))
+    filters = -(-MANY_WEIGHTS // (groups * channels * filter_size)) + rng.randrange(5)
+    length = rng.choice((1, rng.randint(1, 6), rng.randint(1, 40)))
+    case = Case(rng.choice((None, 1, rng.randint(2, 5))), groups, channels, filters, filter_size, length)
+    case = _with_options(rng, case, kind, rng.choice((2, 3)), rng.choice((1, 1, 5)))
+    return replace(case, weight_layout="contiguous")
+
+
+def _with_options(rng: random.Random, case: Case, kind: tuple[str, str], branches: int, step: int) -> Case:
+    """Draw what is left when the shapes are known: crop, dtypes, layouts."""
+    common = rng.choice((1, 1, 1, 2, 3))
+    case = replace(case, stride=branches * common, dilation=step * common, x_dtype=kind[0], weight_dtype=kind[1])
+    output_padding = rng.choice((0, 0, rng.randrange(max(case.stride, case.dilation))))
+    spare = case.full_length + output_padding - 1
+    left = rng.choice((0, rng.randint(0, min(case.stride, spare)), rng.randint(0, spare)))
+    right = rng.choice((0, rng.randint(0, min(case.stride, spare - left)), rng.randint(0, spare - left)))
     padding = rng.choice((0, rng.randint(0, spare // 2), (left, right), (left, right), "same"))
-
-    is_complex = np.result_type(*map(np.dtype, kind)).kind == "c"
-    return Case(
-        batch=batch,
-        groups=groups,
-        channels=channels,
-        filters=filters,
-        filter_size=filter_size,
-        length=length,
-        stride=stride,
-        dilation=dilation,
+    biases = ["float32", "float64", "int16", *["complex64"] * (case.dtype.kind == "c")]
+    return replace(
+        case,
         padding=padding,
         output_padding=0 if padding == "same" else output_padding,
-        x_dtype=kind[0],
-        weight_dtype=kind[1],
-        bias_dtype=rng.choice((None, "float32", "float64", "int16", *["complex64"] * is_complex)),
+        bias_dtype=rng.choice((None, *biases)),
         x_layout=rng.choice(list(LAYOUTS)),
         weight_layout=rng.choice(list(LAYOUTS)),
         out_layout=rng.choice((None, *WRITABLE_LAYOUTS)),
@@ -299,9 +323,10 @@ def random_case(rng: random.Random, kind: tuple[str, str] | None = None) -> Case
 
 
 def random_cases(seed: int, count: int) -> Iterator[Case]:
+    """Yield random cases, one in twenty of them wide."""
     rng = random.Random(seed)  # noqa: S311 nothing secret
-    for _ in range(count):
-        yield random_case(rng)
+    for number in range(count):
+        yield random_wide_case(rng) if number % 20 == 19 else random_case(rng)
 
 
 # Long or wide enough for what random cases do not reach, on either side of the threshold for parallel kernels.
@@ -312,7 +337,7 @@ LARGE = {
         filter_size=41, length=40_000, stride=4, padding=(7, 3), x_layout="stepped", out_layout="stepped"
     ),
     "fir, arrays in a frame": Case(
-        3, 2, 1, 2, filter_size=33, length=7001, stride=4, x_layout="embedded", out_layout="embedded"
+        3, 2, filter_size=33, length=7001, stride=4, x_layout="embedded", out_layout="embedded"
     ),
     "fir, depthwise": Case(2, 32, filter_size=4, length=9000, stride=2, padding=1),
     "fir, many channels": Case(1, 1, 150, filter_size=6, length=3000, stride=2, padding="same"),
@@ -320,27 +345,37 @@ LARGE = {
     "fir, double": Case(2, filter_size=31, length=20_000, stride=2, x_dtype="float64", weight_dtype="float64"),
     "fir, pairs": Case(filter_size=31, length=30_000, stride=2, padding=(1, 2), x_dtype="complex64"),
     "fir, complex taps": Case(
-        1, filters=2, filter_size=11, length=12_000, stride=2, x_dtype="complex64", weight_dtype="complex64"
+        1, filter_size=19, length=30_000, stride=2, x_dtype="complex64", weight_dtype="complex64"
     ),
     "fir, half": Case(2, filter_size=8, length=3001, stride=2, x_dtype="float16", weight_dtype="float16"),
     "fir, integers": Case(2, filter_size=8, length=3001, stride=2, x_dtype="int16"),
     "panels, several blocks, serial": Case(channels=2, filters=40, filter_size=3, length=600, bias_dtype="float32"),
     "panels, parallel": Case(3, 1, 80, 48, 16, 300, 8, padding=4, bias_dtype="float32"),
     "panels, strided arrays": Case(3, 1, 80, 48, 16, 300, 8, padding=4, x_layout="stepped", out_layout="reversed"),
-    "panels, arrays in a frame": Case(
-        3, 1, 80, 48, 16, 300, 8, padding=4, x_layout="embedded", out_layout="embedded"
+    "panels, arrays in a frame": Case(3, 1, 80, 48, 16, 300, 8, padding=4, x_layout="embedded", out_layout="embedded"),
+    "panels, rows of five": Case(3, 1, 80, 48, 15, 300, 5, padding=4, bias_dtype="float32"),
+    "panels, rows of twenty": Case(3, 1, 80, 12, 40, 300, 20, padding=(7, 0), bias_dtype="float32"),
+    "panels, blocks of channels and groups of lanes": Case(
+        1, 1, 300, 512, 4, 100, 2, padding=1, weight_layout="fortran"
     ),
-    "panels, blocks of channels and groups of lanes": Case(1, 1, 300, 512, 4, 100, 2, padding=1),
     "panels, blocks of taps": Case(1, 1, 2, 1, 16 * 300, 400, 16, padding=(100, 2000)),
     "panels, blocks of taps far apart": Case(1, 1, 3, 20, 40, 3000, dilation=2000, padding=(70_001, 5)),
     "panels, huge dilation": Case(1, filter_size=3, length=50, dilation=1 << 20),
     "panels, short signals": Case(40, 1, 24, 16, 5, 33, 8, bias_dtype="float32"),
     "panels, short signals, cropped": Case(17, 1, 24, 40, 9, 40, 2, padding=(11, 6)),
-    "panels, one sample": Case(3, 1, 500, 300, 16, 1, 8, padding=4, bias_dtype="float32"),
+    "panels, one sample": Case(3, 1, 500, 300, 16, 1, 8, padding=4, weight_layout="fortran"),
     "panels, groups": Case(2, 3, 30, 40, 5, 200, 2, dilation=3),
     "panels, long frames": Case(1, 1, 65, 1, 256, 150, 64, padding=(96, 96)),
     "panels, double": Case(2, 1, 30, 20, 7, 300, 2, x_dtype="float64", weight_dtype="float64"),
     "panels, pairs": Case(2, 1, 30, 20, 7, 300, 2, x_dtype="complex128", weight_dtype="float64"),
     "panels, complex taps": Case(2, 1, 30, 40, 7, 300, 2, x_dtype="complex64", weight_dtype="complex64"),
     "panels, half": Case(2, 1, 10, 40, 7, 300, 2, x_dtype="float16", weight_dtype="float16"),
+    "scatter, one sample": Case(1, 1, 500, 300, 16, 1, 8, padding=4, bias_dtype="float32"),
+    "scatter, few samples, serial": Case(None, 1, 70, 71, 15, 5, 8, padding=4, bias_dtype="float32"),
+    "scatter, many samples": Case(2, 1, 300, 64, 16, 200, 8, padding=(3, 9), output_padding=2),
+    "scatter, groups": Case(2, 3, 40, 90, 7, 30, 2, dilation=3, x_layout="stepped", out_layout="reversed"),
+    "scatter, long frames": Case(1, 1, 65, 20, 120, 150, 64, padding=(30, 26)),
+    "scatter, double": Case(2, 1, 70, 90, 11, 30, 2, x_dtype="float64", weight_dtype="float64"),
+    "scatter, pairs": Case(2, 1, 70, 90, 11, 30, 2, x_dtype="complex64", bias_dtype="complex64"),
+    "scatter, half": Case(2, 1, 70, 90, 11, 30, 2, x_dtype="float16"),
 }

@@ -15,13 +15,17 @@ def check_device(device: object) -> str:
 
     Raises
     ------
+    TypeError
+        For what is not a name.
     ValueError
         For a name that is not a device.
     RuntimeError
         For 'cuda', which this version cannot serve.
     """
+    if not isinstance(device, str):
+        raise TypeError(f"device must be 'auto', 'cpu' or 'cuda'; got {device!r}")
     name, value = ("NUMBA_TCONV_DEVICE", _DEFAULT) if device == "auto" else ("device", device)
-    if not isinstance(value, str) or value not in DEVICES:
+    if value not in DEVICES:
         raise ValueError(f"{name} must be 'auto', 'cpu' or 'cuda'; got {value!r}")
     if value == "cuda":
         raise RuntimeError(f"{name} 'cuda' is not available: this version of numba_tconv has no CUDA kernels yet")

@@ -18,12 +18,13 @@ HALF = np.dtype(np.uint16)
 @njit
 def half_to_float(bits):
     """Widen the bits of a float16; subnormals, infinities and NaN included."""
-    magnitude = np.uint32(bits & 0x7FFF) << np.uint32(13)
-    sign = np.uint32(bits & 0x8000) << np.uint32(16)
+    # Every result is cast: Numba widens the integers of an expression to 64 bits, which have no float32 view.
+    magnitude = np.uint32(np.uint32(bits & 0x7FFF) << np.uint32(13))
+    sign = np.uint32(np.uint32(bits & 0x8000) << np.uint32(16))
     # 2**112 moves the exponent's bias from 15 to 127 and normalises subnormals on the way.
-    scaled = (magnitude.view(np.float32) * np.float32(2.0**112)).view(np.uint32)
+    scaled = np.float32(magnitude.view(np.float32) * np.float32(2.0**112)).view(np.uint32)
     if magnitude >= np.uint32(0x7C00 << 13):
-        scaled |= np.uint32(0x7F800000)
+        scaled = np.uint32(scaled | np.uint32(0x7F800000))
     return np.uint32(scaled | sign).view(np.float32)
 
 
@@ -31,18 +32,19 @@ def half_to_float(bits):
 def float_to_half(value):
     """Round a float32 to the bits of the nearest float16, ties to even."""
     bits = np.float32(value).view(np.uint32)
-    sign = np.uint32(bits >> np.uint32(16)) & np.uint32(0x8000)
+    sign = np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(0x8000))
     magnitude = np.uint32(bits & np.uint32(0x7FFFFFFF))
     if magnitude >= np.uint32(0x7F800000):
         rounded = np.uint32(0x7C00) if magnitude == np.uint32(0x7F800000) else np.uint32(0x7E00)
     elif magnitude >= np.uint32(0x477FF000):  # 65520 and above round to infinity
         rounded = np.uint32(0x7C00)
     elif magnitude < np.uint32(0x38800000):  # below 2**-14: let the adder round at float16's last subnormal bit
-        shifted = (magnitude.view(np.float32) + np.float32(0.5)).view(np.uint32)
+        shifted = np.float32(magnitude.view(np.float32) + np.float32(0.5)).view(np.uint32)
         rounded = np.uint32(shifted - np.uint32(0x3F000000))
     else:
-        odd = np.uint32(magnitude >> np.uint32(13)) & np.uint32(1)
-        rounded = np.uint32(np.uint32(magnitude - np.uint32(0x38000000) + np.uint32(0xFFF) + odd) >> np.uint32(13))
+        odd = np.uint32(np.uint32(magnitude >> np.uint32(13)) & np.uint32(1))
+        rebased = np.uint32(magnitude - np.uint32(0x38000000) + np.uint32(0xFFF) + odd)
+        rounded = np.uint32(rebased >> np.uint32(13))
     return np.uint16(rounded | sign)
 
 

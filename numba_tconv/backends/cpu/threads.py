@@ -8,6 +8,7 @@ changed; `numba.set_num_threads` is respected.
 
 import os
 import threading
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -22,7 +23,25 @@ from numba_tconv.backends.cpu import jit
 # between 0.5 and 1 million (about 10 us).
 PARALLEL_WORK = 1 << 20
 
-_forked = False
+
+def _is_forked_child() -> bool:
+    """Whether Numba's threads were started in another process: then this one has a single thread.
+
+    Without it, a child that is forked after a parallel kernel of the caller's, and uses this package for the first
+    time, would be killed. Only Linux tells; only there GNU OpenMP is Numba's usual layer.
+    """
+    tasks = Path("/proc/self/task")
+    return _layer() != "unknown" and tasks.is_dir() and len(list(tasks.iterdir())) == 1
+
+
+def _layer() -> str:
+    try:
+        return numba.threading_layer()
+    except ValueError:  # nothing parallel ran in this process yet
+        return "unknown"
+
+
+_forked = _is_forked_child()
 _one_launch = threading.Lock()
 
 
@@ -41,13 +60,6 @@ def workers(work: int) -> int:
     if work < PARALLEL_WORK or _forked:
         return 1
     return numba.get_num_threads()
-
-
-def _layer() -> str:
-    try:
-        return numba.threading_layer()
-    except ValueError:  # nothing parallel ran in this process yet
-        return "unknown"
 
 
 @intrinsic

@@ -1,0 +1,557 @@
+"""What only a process of its own can show: forks, threads, caches, other processors, memory.
+
+Each script runs in a fresh Python with a time limit, because what is feared here is a deadlock, an abort or a crash.
+"""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import llvmlite.binding
+import pytest
+
+import numba_tconv
+
+PACKAGE = Path(numba_tconv.__file__).parents[1]
+TESTS = Path(__file__).parent
+
+# Three calls above the threshold for parallel kernels: one of each path. Every script starts with it.
+SETUP = """
+import os
+import sys
+import threading
+
+import numpy as np
+
+from numba_tconv import ConvTranspose1d, conv_transpose1d
+from numba_tconv.reference import zero_insertion
+
+rng = np.random.default_rng(0)
+SIGNAL = rng.standard_normal((1, 60_000)).astype(np.float32), rng.standard_normal((1, 1, 41)).astype(np.float32)
+LAYER = rng.standard_normal((3, 20, 200)).astype(np.float32), rng.standard_normal((20, 40, 8)).astype(np.float32)
+WIDE = rng.standard_normal((1, 64, 20)).astype(np.float32), rng.standard_normal((64, 80, 16)).astype(np.float32)
+
+
+def compute():
+    return [conv_transpose1d(x, weight, stride=4) for x, weight in (SIGNAL, LAYER, WIDE)]
+
+
+def check(results):
+    for (x, weight), y in zip((SIGNAL, LAYER, WIDE), results, strict=True):
+        expected = zero_insertion(x, weight, stride=4)
+        assert np.max(abs(y - expected)) < 1e-5 * np.max(abs(expected))
+
+
+def check_same(results, expected):
+    for y, z in zip(results, expected, strict=True):
+        assert np.max(abs(y - z)) < 1e-5 * np.max(abs(z))
+"""
+
+
+def run(*command, timeout=300, package=PACKAGE, **environment):
+    """Run Python and return what it printed; a variable of None is taken out of the environment."""
+    path = os.pathsep.join(map(str, (package, TESTS)))
+    changed = {"NUMBA_NUM_THREADS": "4", "PYTHONPATH": path, "PYTHONFAULTHANDLER": "1", **environment}
+    merged = {name: str(value) for name, value in {**os.environ, **changed}.items() if value is not None}
+    done = subprocess.run(
+        [sys.executable, *map(str, command)],
+        env=merged,
+        cwd=package,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert done.returncode == 0, f"exit status {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
+def run_code(code, **options):
+    return run("-c", SETUP + code, **options)
+
+
+@pytest.fixture(params=["omp", "workqueue"])
+def layer(request):
+    """Return a threading layer of Numba; both must do, because Numba takes the first that it finds."""
+    pytest.importorskip({"omp": "numba.np.ufunc.omppool"}.get(request.param, "numba"), exc_type=ImportError)
+    return request.param
+
+
+# -- threads and forks ---------------------------------------------------------------------------------------------
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+@needs_fork
+def test_fork_after_a_parallel_call(layer):
+    """The child computes the same, on one thread; so does its own child, and the parent goes on in parallel."""
+    code = """
+import numba
+
+def in_a_child(work):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+expected = compute()
+check(expected)
+assert numba.threading_layer() == LAYER_NAME
+plan = ConvTranspose1d(LAYER[1], stride=4)
+plan(LAYER[0])
+
+def work():
+    check_same(compute(), expected)
+    check_same([plan(LAYER[0])], expected[1:2])
+    thread = threading.Thread(target=compute)
+    thread.start()
+    thread.join()
+
+in_a_child(work)
+in_a_child(lambda: in_a_child(work))
+check_same(compute(), expected)
+"""
+    run_code(f"LAYER_NAME = {layer!r}\n{code}", NUMBA_THREADING_LAYER=layer)
+
+
+@needs_fork
+def test_fork_after_the_callers_own_parallel_kernel(layer):
+    """The package is used for the first time in the child, of a process that already ran parallel code of its own."""
+    code = """
+import numba
+
+@numba.njit(parallel=True)
+def total(values):
+    result = 0.0
+    for i in numba.prange(values.size):
+        result += values[i]
+    return result
+
+total(np.ones(1000))
+pid = os.fork()
+if pid == 0:
+    try:
+        check(compute())
+        os._exit(0)
+    finally:
+        os._exit(1)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+"""
+    run_code(code, NUMBA_THREADING_LAYER=layer)
+
+
+@needs_fork
+def test_fork_while_another_thread_computes(layer):
+    code = """
+expected = compute()
+stop = threading.Event()
+
+def work():
+    while not stop.is_set():
+        compute()
+
+thread = threading.Thread(target=work)
+thread.start()
+for _ in range(5):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            check_same(compute(), expected)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+stop.set()
+thread.join()
+"""
+    run_code(code, NUMBA_THREADING_LAYER=layer)
+
+
+THREADS = """
+barrier, failures = threading.Barrier(8), []
+shared = ConvTranspose1d(LAYER[1], stride=4) if PLAN else None
+
+def work(number):
+    try:
+        barrier.wait()
+        for _ in range(REPEATS):
+            results = compute()
+            if shared is not None:
+                results[1] = shared(LAYER[0])
+            check_same(results, expected) if expected else check(results)
+    except BaseException as error:
+        failures.append(error)
+
+threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert not failures, failures
+"""
+
+
+def test_eight_threads_at_once(layer):
+    run_code(f"PLAN, REPEATS, expected = True, 20, compute()\n{THREADS}", NUMBA_THREADING_LAYER=layer)
+
+
+def test_first_call_from_eight_threads(layer, tmp_path):
+    """They compile, load the threading layer and run, all at once."""
+    code = f"PLAN, REPEATS, expected = False, 2, None\n{THREADS}"
+    run_code(code, NUMBA_THREADING_LAYER=layer, NUMBA_CACHE_DIR=str(tmp_path))
+
+
+def test_threads_beside_the_callers_own_parallel_kernel():
+    """Under OpenMP, where that is allowed at all."""
+    pytest.importorskip("numba.np.ufunc.omppool", exc_type=ImportError)
+    code = """
+import numba
+
+@numba.njit(parallel=True, nogil=True)
+def total(values):
+    result = 0.0
+    for i in numba.prange(values.size):
+        result += values[i]
+    return result
+
+done = threading.Event()
+
+def work():
+    while not done.is_set():
+        assert total(np.ones(10_000)) == 10_000
+
+total(np.ones(10))
+thread = threading.Thread(target=work)
+thread.start()
+for _ in range(20):
+    results = compute()
+done.set()
+thread.join()
+check(results)
+"""
+    run_code(code, NUMBA_THREADING_LAYER="omp")
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
+def test_pool_of_processes(method, tmp_path):
+    code = """
+import multiprocessing
+
+def task(seed):
+    x = np.random.default_rng(seed).standard_normal(LAYER[0].shape).astype(np.float32)
+    return conv_transpose1d(x, LAYER[1], stride=4)
+
+if __name__ == "__main__":
+    if sys.argv[1] not in multiprocessing.get_all_start_methods():
+        sys.exit()
+    task(0)  # in parallel, before any fork
+    with multiprocessing.get_context(sys.argv[1]).Pool(2) as pool:
+        results = pool.map(task, range(4))
+    check_same(results, [task(seed) for seed in range(4)])
+"""
+    script = tmp_path / "pool.py"
+    script.write_text(SETUP + code, encoding="utf-8")
+    run(script, method)
+
+
+def test_number_of_threads_is_respected():
+    code = """
+import numba
+from numba_tconv.backends.cpu import threads
+
+seen = []
+launch = threads.launch
+
+def record(kernel, arguments, n_workers):
+    seen.append(n_workers)
+    launch(kernel, arguments, n_workers)
+
+threads.launch = record
+for n in (3, 1, 4, 2):
+    numba.set_num_threads(n)
+    seen.clear()
+    check(compute())
+    assert max(seen) == n, seen
+    assert numba.get_num_threads() == n
+"""
+    run_code(code)
+
+
+def test_any_number_of_threads_gives_the_same_bits():
+    """More threads than processors, too, and more than there are items of work."""
+    code = """
+import numba
+from cases import LARGE
+
+for case in LARGE.values():
+    arrays = case.arrays()
+    expected = None
+    for n in (1, 2, 3, 7):
+        numba.set_num_threads(n)
+        y = conv_transpose1d(*arrays, **case.options)
+        expected = y if expected is None else expected
+        assert np.array_equal(y.view(np.uint8), expected.view(np.uint8)), f"{n} threads: {case!r}"
+"""
+    run_code(code, NUMBA_NUM_THREADS=7)
+
+
+# -- cache ---------------------------------------------------------------------------------------------------------
+
+
+def files_below(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_a_second_process_compiles_nothing(tmp_path):
+    code = "check(compute())"
+    first, second = (run_code(code, NUMBA_CACHE_DIR=tmp_path, NUMBA_DEBUG_CACHE=1) for _ in range(2))
+    assert "data saved" in first
+    assert "data loaded" in second
+    assert "saved" not in second
+
+
+def test_the_cache_can_be_turned_off(tmp_path):
+    run_code("check(compute())", NUMBA_CACHE_DIR=tmp_path, NUMBA_TCONV_CACHE=0)
+    assert not files_below(tmp_path)
+
+
+def test_no_folder_for_the_cache(tmp_path):
+    """`NUMBA_CACHE_DIR` is below a regular file."""
+    (tmp_path / "file").write_text("")
+    run_code("check(compute())", NUMBA_CACHE_DIR=tmp_path / "file" / "cache")
+
+
+def test_no_folder_for_the_cache_beside_the_package(tmp_path):
+    """Neither `__pycache__` nor the home folder can be written: both are, or are below, a regular file."""
+    (tmp_path / "file").write_text("")
+    shutil.copytree(PACKAGE / "numba_tconv", tmp_path / "numba_tconv", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in (tmp_path / "numba_tconv").rglob("*"):
+        if folder.is_dir():
+            (folder / "__pycache__").write_text("")
+    home = tmp_path / "file" / "home"
+    code = "import numba_tconv; assert numba_tconv.__file__.startswith(sys.argv[1]); check(compute())"
+    run(
+        *("-c", SETUP + code, tmp_path),
+        package=tmp_path,
+        NUMBA_CACHE_DIR=None,
+        HOME=home,
+        LOCALAPPDATA=home,
+        XDG_CACHE_HOME=home,
+    )
+    assert all(path.suffix in {".py", ".typed", ""} for path in files_below(tmp_path))
+
+
+def test_folder_for_the_cache_vanishes(tmp_path):
+    code = """
+import shutil
+
+check(compute())
+shutil.rmtree(os.environ["NUMBA_CACHE_DIR"])
+open(os.environ["NUMBA_CACHE_DIR"], "w").close()
+results = [conv_transpose1d(x.astype(float), weight, stride=4) for x, weight in (SIGNAL, LAYER, WIDE)]
+check(results)
+"""
+    run_code(code, NUMBA_CACHE_DIR=tmp_path / "cache")
+
+
+# -- other processors ----------------------------------------------------------------------------------------------
+
+HASWELL = "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2,+f16c,+lzcnt,+movbe"
+
+
+@pytest.mark.skipif(platform.machine().lower() not in {"x86_64", "amd64"}, reason="x86 alone")
+@pytest.mark.parametrize(
+    ("target", "cpu", "features"), [("AVX2", "haswell", HASWELL), ("SSE", "x86-64", "+sse,+sse2")], ids=["AVX2", "SSE"]
+)
+def test_other_vector_units(target, cpu, features):
+    if not all(llvmlite.binding.get_host_cpu_features().get(feature[1:]) for feature in features.split(",")):
+        pytest.skip(f"this machine has no {target}")
+    code = """
+import random
+from cases import LARGE, assert_close, random_case
+from numba_tconv.backends.cpu.target import host
+
+assert host().name == sys.argv[1], host()
+rng = random.Random(0)
+single, double, half = ("float32", "float32"), ("float64", "float64"), ("float16", "float16")
+kinds = [single, single, double, half, ("complex64", "float32"), ("complex128", "complex128")]
+cases = [random_case(rng, kind) for kind in kinds for _ in range(10)]
+for case in [*cases, *(LARGE[name] for name in sys.argv[2:])]:
+    arrays = case.arrays()
+    y = conv_transpose1d(*arrays, **case.options, out=case.out())
+    try:
+        assert_close(y, *case.expected(*arrays))
+    except AssertionError as error:
+        error.add_note(repr(case))
+        raise
+"""
+    large = (
+        "fir, parallel",
+        "fir, complex taps",
+        "panels, parallel",
+        "panels, blocks of channels and groups of lanes",
+        "panels, blocks of taps far apart",
+        "panels, short signals, cropped",
+        "panels, double",
+        "scatter, many samples",
+    )
+    run("-c", SETUP + code, target, *large, NUMBA_CPU_NAME=cpu, NUMBA_CPU_FEATURES=features)
+
+
+# -- device --------------------------------------------------------------------------------------------------------
+
+
+def test_the_environment_chooses_the_device():
+    code = """
+x, weight = np.ones((1, 3)), np.ones((1, 1, 2))
+for call in (conv_transpose1d, lambda x, weight, **options: ConvTranspose1d(weight, **options)(x)):
+    try:
+        call(x, weight)
+    except (RuntimeError, ValueError) as error:
+        print(f"{type(error).__name__}: {error}")
+    assert call(x, weight, device="cpu").shape == (1, 4)
+"""
+    assert run_code(code, NUMBA_TCONV_DEVICE=None) == run_code(code, NUMBA_TCONV_DEVICE="cpu") == ""
+    for line in run_code(code, NUMBA_TCONV_DEVICE="cuda").splitlines():
+        assert line.startswith("RuntimeError: NUMBA_TCONV_DEVICE 'cuda' is not available")
+    message = "ValueError: NUMBA_TCONV_DEVICE must be 'auto', 'cpu' or 'cuda'; got 'tpu'"
+    assert run_code(code, NUMBA_TCONV_DEVICE="tpu").splitlines() == [message] * 2
+
+
+# -- memory --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs mprotect")
+@pytest.mark.parametrize("side", ["end", "start"])
+def test_nothing_is_read_or_written_beyond_an_array(side):
+    """Arrays lie against pages that cannot be touched, what the package allocates included."""
+    code = """
+import ctypes
+import mmap
+from dataclasses import replace
+from cases import LARGE, assert_close, random_cases
+
+libc = ctypes.CDLL(None, use_errno=True)
+empty = np.empty
+
+def guarded(shape, dtype=float):
+    dtype = np.dtype(dtype)
+    nbytes = dtype.itemsize * int(np.prod(shape))
+    pages = -(-max(nbytes, 1) // mmap.PAGESIZE) * mmap.PAGESIZE
+    memory = mmap.mmap(-1, pages + 2 * mmap.PAGESIZE)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    for edge in (0, mmap.PAGESIZE + pages):
+        assert libc.mprotect(ctypes.c_void_p(address + edge), ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
+    start = mmap.PAGESIZE + (pages - nbytes if sys.argv[1] == "end" else 0)
+    return np.frombuffer(memory, np.uint8, nbytes, start).view(dtype).reshape(shape)
+
+def copy(array):
+    if array is None:
+        return None
+    result = guarded(array.shape, array.dtype)
+    result[...] = array
+    return result
+
+for case in [*random_cases(109, 400), *LARGE.values()]:
+    print(case, flush=True)  # the last one printed is the one that crashed
+    case = replace(case, x_layout="contiguous", weight_layout="contiguous")
+    arrays = [copy(array) for array in case.arrays()]
+    expected = case.expected(*arrays)
+    np.empty = guarded
+    y = conv_transpose1d(*arrays, **case.options)
+    assert_close(y, *expected)
+    assert_close(ConvTranspose1d(*arrays[1:], **case.options)(arrays[0]), *expected)
+    np.empty = empty
+"""
+    run("-c", SETUP + code, side)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="needs Linux")
+def test_peak_memory():
+    """At most 16 MiB for each thread besides input, output and packed weights, and nothing is left behind."""
+    code = """
+import gc
+
+MB, THREADS = 1 << 20, 2
+
+def memory(name):
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith(name))
+
+def extra(call, x):
+    call(x[..., : x.shape[-1] // 4])  # compiles
+    gc.collect()
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # the peak starts anew
+    before = memory("VmRSS")
+    y = call(x)
+    return (memory("VmHWM") - before - y.nbytes) / MB
+
+def ones(shape, dtype="f4"):
+    return np.ones(shape, dtype)
+
+def plan(shape, dtype="f4", **options):
+    return ConvTranspose1d(ones(shape, dtype), **options)
+
+calls = {
+    "fir": (plan((1, 1, 9), stride=2), ones((1, 1 << 24))),
+    "fir, strided": (plan((1, 1, 9), stride=2), ones((1 << 24, 2))[:, :1].T),
+    "fir, complex": (plan((1, 1, 9), stride=2), ones((1, 1 << 23), "c8")),
+    "fir, half": (plan((1, 1, 9), "f2", stride=2), ones((1, 1 << 24), "f2")),
+    "fir, many channels": (plan((500, 1, 9), stride=2), ones((500, 1 << 15))),
+    "fir, depthwise": (plan((64, 1, 4), stride=2, groups=64), ones((64, 1 << 18))),
+    "panels": (plan((64, 64, 4), stride=2), ones((64, 1 << 18))),
+    "panels, strided": (plan((64, 64, 4), stride=2), ones((1 << 18, 64)).T),
+    "panels, complex": (plan((32, 32, 4), "c8", stride=2), ones((32, 1 << 18), "c8")),
+    "panels, short signals": (plan((64, 64, 4), stride=2), ones((1 << 12, 64, 64))),
+    "panels, dilated": (plan((16, 64, 4), stride=2, dilation=3), ones((16, 1 << 19))),
+    "panels, dilated far": (plan((16, 16, 4), dilation=1 << 18), ones((16, 1 << 19))),
+    "panels, long filter": (plan((1, 2, 1 << 16), stride=16), ones((2, 1, 1 << 14))),
+    "panels, long frames": (plan((513, 1, 1024), stride=256), ones((513, 1 << 15))),
+    "packs nothing": (lambda x, w=ones((1024, 512, 16)): conv_transpose1d(x, w, stride=8), ones((1024, 16))),
+    "packs nothing, long": (lambda x, w=ones((64, 64, 2048)): conv_transpose1d(x, w, stride=8), ones((64, 400))),
+}
+control = extra(lambda x: (x + 1) * 2, ones((1, 1 << 24)))
+assert 60 < control < 70, f"a copy of 64 MB shows as {control:.1f} MB"
+for name, (call, x) in calls.items():
+    found = extra(call, x)
+    print(f"{name}: {found:.1f} MB")
+    assert found <= 16 * THREADS + 2, f"{name}: {found:.1f} MB"
+"""
+    # Large blocks go back to the system when they are freed, and are seen when they are taken.
+    run_code(code, NUMBA_NUM_THREADS=2, MALLOC_MMAP_THRESHOLD_=65536)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stride", "dtype"), [(8, "float32"), (512, "float16"), (12, "float16")], ids=["fir", "panels", "fir, half"]
+)
+def test_more_than_two_to_the_31_samples(stride, dtype):
+    """9 GiB for the first, 4.2 GiB for the others: run by hand with `pytest -m slow`."""
+    with open("/proc/meminfo", encoding="ascii") as lines:
+        available = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable"))
+    if available < 10 << 30:
+        pytest.skip("needs 10 GiB of memory")
+    code = """
+stride, dtype = int(sys.argv[1]), np.dtype(sys.argv[2])
+length = (1 << 31) // stride + 1000
+x = np.empty((1, length), np.float32 if dtype == np.float32 else np.int8)
+x[...] = np.resize(np.arange(-50, 51, dtype=x.dtype), length)  # a period that is prime to every power of two
+weight = np.arange(1, stride + 1, dtype=dtype)[None, None]
+y = conv_transpose1d(x, weight, stride=stride)[0]
+assert y.size == length * stride > 1 << 31
+step = 1 << 24
+for start in [*range(0, y.size, 1 << 27), (1 << 31) - step // 2, y.size - step]:
+    first = start // stride
+    rows = x[0, first : first + step // stride].astype(np.float32)
+    expected = (rows[:, None] * weight[0]).astype(dtype).ravel()
+    np.testing.assert_array_equal(y[first * stride :][: expected.size], expected)
+"""
+    run("-c", SETUP + code, stride, dtype, timeout=1800)
