@@ -99,9 +99,11 @@ def kernel(x_dtype, dtype, out_dtype):
                             run_of_taps = address(weight) + (start + c * weight_row + lane) * itemsize
                             copy_bytes(address(scratch) + (block + c * width) * itemsize, run_of_taps, here * itemsize)
                             zero_run(scratch, block + c * width + here, width - here)
+                    # In place, sixteen channels are as many streams, each left alone for a while: without calling the
+                    # next few panels into the cache, cold weights took half as long again.
                     panel_rows(
                         scratch, (stage, problem[STAGE_ROW], 0), (source, step), (rows, count, 1),
-                        (acc + lane, acc_row), channel == 0, (address(scratch), 0, 0, 0), R, V, lanes,
+                        (acc + lane, acc_row), channel == 0, (address(scratch), 0, 0, 8 * width), R, V, lanes,
                     )  # fmt: skip
             for f in range(filter_from, filter_to):
                 _store_filter(
