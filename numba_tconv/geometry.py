@@ -37,7 +37,7 @@ Padding = int | tuple[int, int] | str
 
 def as_integer(name: str, value: object, low: int) -> int:
     """Return `value` as an int of at least `low`; bools and floats are refused."""
-    if type(value) is int and value >= low:  # all but every call; the rest costs a microsecond for five options
+    if type(value) is int and low <= value < 1 << 62:  # nearly every call; the rest costs a microsecond for five
         return value
     rule = {0: "a non-negative int", 1: "a positive int"}[low]
     try:
@@ -49,6 +49,8 @@ def as_integer(name: str, value: object, low: int) -> int:
         raise TypeError(f"{name} must be {rule}; got {value!r}") from None
     if number < low:
         raise ValueError(f"{name} must be {rule}; got {value!r}")
+    if number >= 1 << 62:  # what no index holds would overflow in a kernel
+        raise ValueError(f"{name} must be below 2**62; got {value!r}")
     return number
 
 

@@ -227,6 +227,19 @@ def test_refused_together(call, changed, error, message):
     check_refused(call, changed, error, message)
 
 
+@CALLS
+@pytest.mark.parametrize("name", ["stride", "dilation", "output_padding"])
+@pytest.mark.parametrize("value", [10**30, 1 << 63])
+@pytest.mark.parametrize(
+    "changed",
+    [{}, {"x": np.ones((4, 1)), "weight": np.ones((4, 3, 1)), "padding": 0}],
+    ids=["several samples", "one sample"],
+)
+def test_huge_integers_are_refused(call, name, value, changed):
+    """Beyond what an index can hold, and without an `out` whose shape would be refused before."""
+    check_refused(call, {"out": None, **changed, name: value}, ValueError, starting(name))
+
+
 def test_every_argument_is_in_the_table():
     assert {name for name, *_ in BAD} == set(good())
 

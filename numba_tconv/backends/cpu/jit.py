@@ -5,6 +5,7 @@ compiled variant and does not compile another. Kernels are compiled when they ar
 """
 
 import os
+import pickle
 import threading
 from collections.abc import Callable
 from functools import cache, wraps
@@ -37,7 +38,8 @@ def once(make: Callable) -> Callable:
 def compile_kernel(function: Callable, arguments: tuple, *, parallel: bool = False) -> Callable:
     """Return `function` compiled for `arguments`; it returns nothing and releases the GIL.
 
-    Without a folder to write to, Numba raises at decoration: then the kernel is compiled in this process alone.
+    Without a folder to write to, and with a damaged file in it, Numba raises at decoration: then the kernel is compiled
+    in this process alone.
     `NUMBA_TCONV_CACHE=0` turns the cache off.
     """
     signature = types.void(*arguments)
@@ -48,7 +50,7 @@ def compile_kernel(function: Callable, arguments: tuple, *, parallel: bool = Fal
         except RuntimeError as error:
             if "cannot cache" not in str(error):
                 raise
-        except OSError:
+        except (OSError, EOFError, pickle.UnpicklingError):
             pass
     return njit(signature, **options)(function)
 
