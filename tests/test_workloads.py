@@ -155,7 +155,6 @@ def test_a_wrong_peer_is_not_timed(monkeypatch):
     assert set(seconds) == {"plan", "function"}
 
 
-@pytest.mark.slow
 def test_the_comparison_runs_without_peers(tmp_path):
     copy = tmp_path / "copy.txt"
     options = ["--peers=", "--rows=fir 1x256 .* float32", "--threads=1", "--rounds=1", f"--out={copy}"]
