@@ -30,7 +30,7 @@ class Target:
 
         12 of the 14 that 32 registers allow: 98 % of the FMA peak on Zen 4 and divisible by 6, 3 and 1, the heights
         of the tiles that finish a block. Wider tiles (6x4, 8x3) make LLVM load every scalar before the first
-        multiplication and spill: a quarter of the speed.
+        multiplication and spill: 21 and 42 % of the peak.
         """
         return 12 if self.registers == 32 else 6
 
