@@ -185,7 +185,7 @@ def _pack_kernel(dtype):
                         # Taps and filters that do not exist are zero.
                         inside = max(0, min(run, size - tap)) if f < filters else 0
                         origin, target = address(weight) + (source + tap) * itemsize, address(panels) + at * itemsize
-                        # A copy of known size is two instructions, any other a call: for 4 or 8 taps each, that is most of the work.
+                        # A copy of known size is two instructions, any other a call: dear for 4 or 8 taps.
                         if inside * itemsize == 32:
                             copy_bytes(target, origin, 32)
                         elif inside * itemsize == 16:

@@ -7,7 +7,7 @@ An item owns some filters of a group and all rows, so its sums overlap with nobo
 from the caller's array in one pass; for more, a block of weights is first copied together, in long runs, because
 channels that lie a power of two apart would meet in one set of the cache.
 
-Packing the 33 MB of a 1024 -> 512 (16, 8) layer takes about 15 ms, this path with one sample 2 or less: the time to read them.
+Packing the 33 MB of a 1024 -> 512 (16, 8) layer takes about 15 ms, this path with one sample 2 or less.
 """
 
 import numpy as np

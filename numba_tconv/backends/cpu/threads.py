@@ -80,8 +80,8 @@ def _call(typingctx, address, arguments, worker, n_workers):
 def _spread(kernel):
     """Return the launcher `(address, arguments, n_workers)` for a kernel, and the kernel's address.
 
-    By its address, because compiled into a parallel loop the kernel would be optimised a second time, and a first
-    call in an empty cache take longer (4 s of compiling for a layer, 3 so); and not as a function object, which costs 35 us a launch to unbox.
+    By its address: compiled into a parallel loop the kernel would be optimised a second time (a layer's first call
+    compiled for 4 s instead of 3). And not as a function object, which costs 35 us a launch to unbox.
     """
     signature = kernel.nopython_signatures[0]
     compiled = kernel.get_compile_result(signature)
