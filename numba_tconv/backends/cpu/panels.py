@@ -12,7 +12,7 @@ signals of 33 rows fill the tiles as well as one of 528; rows inside a halo are 
 """
 
 import numpy as np
-from numba import literally, njit
+from numba import literally
 
 from numba_tconv.backends.cpu import jit
 from numba_tconv.backends.cpu.layout import Layout
@@ -43,7 +43,7 @@ GENERAL, WEAVE, COPY = range(3)
 ) = range(32)  # fmt: skip
 
 
-@njit
+@jit.helper
 def _stage(x, scratch, at, problem, group, channel, count, first, span):
     """Stage `span` samples of `count` reduced channels, from place `first` of the row axis on."""
     signals, period, halo = problem[SIGNALS], problem[PERIOD], problem[HALO]
@@ -69,7 +69,7 @@ def _stage(x, scratch, at, problem, group, channel, count, first, span):
             place += run
 
 
-@njit
+@jit.helper
 def _sample_address(x, problem, group, channel, place):
     """Return about where the sample of a reduced channel at a place of the row axis lies: for prefetching alone."""
     signal, row = divmod(place, problem[PERIOD])
@@ -78,7 +78,7 @@ def _sample_address(x, problem, group, channel, place):
     return address(x) + n * x.strides[0] + c * x.strides[1] + (problem[FIRST_ROW] + row) * x.strides[2]
 
 
-@njit
+@jit.helper
 def _store_rows(out, start, bias, b0, scratch, at, acc_row, problem, lane_from, lane_to, time, row_from, row_to):
     """Store lanes of one filter for some rows: any crop, stride and dtype."""
     stride, dilation, last_part = problem[STRIDE], problem[DILATION], problem[WEIGHT_PARTS] - 1
@@ -91,7 +91,7 @@ def _store_rows(out, start, bias, b0, scratch, at, acc_row, problem, lane_from, 
                 put(out, start + t * out.strides[2] + part * out.strides[3], value)
 
 
-@njit
+@jit.helper
 def _store(out, bias, scratch, acc, acc_row, problem, group, lane_from, lane_to, first, last, unit, lanes):
     """Run the epilogue for places `first` to `last` of the row axis: bias, crop, interleave, cast, store.
 

@@ -11,7 +11,6 @@ Packing the 33 MB of a 1024 -> 512 (16, 8) layer takes about 15 ms, this path wi
 """
 
 import numpy as np
-from numba import njit
 
 from numba_tconv.backends.cpu import jit
 from numba_tconv.backends.cpu.layout import Layout
@@ -41,7 +40,7 @@ IN_PLACE_PRODUCTS, COPIED_LANES = 1 << 17, 256
 ) = range(21)  # fmt: skip
 
 
-@njit
+@jit.helper
 def _store_filter(out, bias, scratch, acc, acc_row, sums, problem, channel):
     """Add up the products of one filter for every signal; bias, crop, cast, store."""
     length, filter_size, stride, dilation = problem[LENGTH], problem[FILTER_SIZE], problem[STRIDE], problem[DILATION]

@@ -6,16 +6,17 @@ a complex number. float16 arrives as its bits, in uint16; it is computed in floa
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
+from numba_tconv.backends.cpu import jit
 from numba_tconv.backends.cpu.tile import address
 
 HALF = np.dtype(np.uint16)
 
 
-@njit
+@jit.helper
 def half_to_float(bits):
     """Widen the bits of a float16; subnormals, infinities and NaN included."""
     # Every result is cast: Numba widens the integers of an expression to 64 bits, which have no float32 view.
@@ -28,7 +29,7 @@ def half_to_float(bits):
     return np.uint32(scaled | sign).view(np.float32)
 
 
-@njit
+@jit.helper
 def float_to_half(value):
     """Round a float32 to the bits of the nearest float16, ties to even."""
     bits = np.float32(value).view(np.uint32)
@@ -62,14 +63,15 @@ def copy_bytes(typingctx, target, source, size):
 
 @intrinsic
 def zero_run(typingctx, target, at, count):
-    """Write `count` zeros to `target[at]`."""
+    """Write `count` zeros to `target[at]`; often none, which should not cost a call."""
     sig = types.void(target, types.intp, types.intp)
 
     def codegen(context, builder, sig, args):
         target = context.make_array(sig.args[0])(context, builder, args[0]).data
         itemsize = context.get_abi_sizeof(target.type.pointee)
-        size = builder.mul(args[2], ir.Constant(args[2].type, itemsize))
-        cgutils.memset(builder, builder.gep(target, [args[1]]), size, 0)
+        with builder.if_then(builder.icmp_signed(">", args[2], ir.Constant(args[2].type, 0))):
+            size = builder.mul(args[2], ir.Constant(args[2].type, itemsize))
+            cgutils.memset(builder, builder.gep(target, [args[1]]), size, 0)
         return context.get_dummy_value()
 
     return sig, codegen
@@ -114,7 +116,7 @@ def _as_float_overload(value, half, stage):
     return lambda value, half, stage: dtype(value)
 
 
-@njit
+@jit.helper
 def stage_samples(x, n, c, first, part, count, length, half, stage, at):
     """Write `count` samples from time `first` on to `stage[at:]`, zeros before and after the signal."""
     begin = min(max(-first, 0), count)
@@ -131,7 +133,7 @@ def stage_samples(x, n, c, first, part, count, length, half, stage, at):
     zero_run(stage, at + end, count - end)
 
 
-@njit
+@jit.helper
 def stage_rows(x, channel, count, signals, length, half, stage, at, stage_row):
     """Stage `count` channels, their signals behind each other without a gap."""
     parts = signals // x.shape[0]

@@ -103,25 +103,26 @@ def _data(context, builder, sig, args, position):
     return context.make_array(sig.args[position])(context, builder, args[position]).data
 
 
-def _accumulate(vectors, rows, columns, counts, accumulators, ahead=None):
+def _accumulate(vectors, rows, columns, counts, accumulators, ahead, b_ahead=None):
     """Emit the two reduction loops: `acc[r][v] += A[a0 + i*a_i + j*a_j + r] * B[b0 + i*b_i + j*b_j + v*lanes]`.
 
-    `rows` and `columns` are `(pointer, offset, step of i, step of j)`, `counts` the trip counts of i and j; `ahead`
-    is `(address, step of i in bytes)` of what to call into L2 meanwhile.
+    `rows` and `columns` are `(pointer, offset, step of i, step of j)`, `counts` the trip counts of i and j. Meanwhile
+    these lines travel into L2: for every i those of `ahead`, pairs (address, step of i in bytes), and for every j those
+    `b_ahead` numbers behind B.
     """
     builder = vectors.builder
     (a, a0, a_i, a_j), (b, b0, b_i, b_j) = rows, columns
     with cgutils.for_range(builder, counts[0]) as outer:
         a1 = builder.add(a0, builder.mul(outer.index, a_i))
         b1 = builder.add(b0, builder.mul(outer.index, b_i))
-        if ahead is not None:
-            vectors.prefetch(builder.add(ahead[0], builder.mul(outer.index, ahead[1])))
+        for line, step in ahead:
+            vectors.prefetch(builder.add(line, builder.mul(outer.index, step)))
         with cgutils.for_range(builder, counts[1]) as inner:
             a2 = builder.add(a1, builder.mul(inner.index, a_j))
             b2 = builder.add(b1, builder.mul(inner.index, b_j))
-            if ahead is not None and ahead[2] is not None:
+            if b_ahead is not None:
                 for v in range(len(accumulators[0])):
-                    line = builder.gep(b, [builder.add(builder.add(b2, ahead[2]), vectors.index(v * vectors.lanes))])
+                    line = builder.gep(b, [builder.add(builder.add(b2, b_ahead), vectors.index(v * vectors.lanes))])
                     vectors.prefetch(builder.ptrtoint(line, vectors.intp))
             lanes = [
                 vectors.load(b, builder.add(b2, vectors.index(v * vectors.lanes))) for v in range(len(accumulators[0]))
@@ -151,7 +152,7 @@ def _panel_tile(vectors, rows, columns, counts, target, first, shape, ahead):
         with add:
             for r, v in places:
                 builder.store(vectors.load(d, at(r, v)), acc[r][v])
-    _accumulate(vectors, rows, columns, counts, acc, ahead)
+    _accumulate(vectors, rows, columns, counts, acc, [ahead[:2]], ahead[2])
     for r, v in places:
         vectors.store(builder.load(acc[r][v]), d, at(r, v))
 
@@ -211,21 +212,22 @@ def address(typingctx, array):
 
 
 @intrinsic(prefer_literal=True)
-def fir_tile(typingctx, x, x_i, x_j, W, w0, I, J, bias, b0, out, S, V, lanes, unit, parts):  # noqa: E741
+def fir_tile(typingctx, x, x_i, x_j, W, w0, I, J, bias, b0, out, ahead, S, V, lanes, unit, parts):  # noqa: E741
     """S rows of time woven into one run of `S*V*lanes` outputs, contiguous from the address `out` on.
 
     `row[r][v] = bias + sum_{i<I, j<J} W[w0 + (i*J + j)*S + r] * X[i*x_i + j*x_j + v]`, v < V*lanes, X from the address
     `x` on; the rows are interleaved in units of `unit` lanes (2 where X holds complex numbers under real taps).
     `parts` is 2 for complex results: then the bias is a pair, over the lanes where unit is 2, over the rows where it
-    is 1. Addresses, so that one tile serves the caller's arrays and scratch.
+    is 1. Addresses, so that one tile serves the caller's arrays and scratch. `ahead = (address, step of i in bytes)` are
+    V lines that travel into L2 meanwhile.
     """
     if not _are_literals(S, V, lanes, unit, parts):
         return None
     size = types.intp
-    sig = types.void(size, size, size, W, size, size, size, bias, size, size, S, V, lanes, unit, parts)
+    sig = types.void(size, size, size, W, size, size, size, bias, size, size, ahead, S, V, lanes, unit, parts)
 
     def codegen(context, builder, sig, args):
-        n_rows, n_vectors, n_lanes, n_unit, n_parts = (sig.args[k].literal_value for k in (10, 11, 12, 13, 14))
+        n_rows, n_vectors, n_lanes, n_unit, n_parts = (sig.args[k].literal_value for k in (11, 12, 13, 14, 15))
         vectors = _Vectors(context, builder, context.get_value_type(sig.args[3].dtype), n_lanes)
         w, b = (_data(context, builder, sig, args, k) for k in (3, 7))
         x, out = (builder.inttoptr(args[k], vectors.scalar.as_pointer()) for k in (0, 9))
@@ -246,6 +248,11 @@ def fir_tile(typingctx, x, x_i, x_j, W, w0, I, J, bias, b0, out, S, V, lanes, un
             (x, vectors.index(0), args[1], args[2]),
             (args[5], args[6]),
             acc,
+            [
+                (builder.add(line, vectors.index(64 * v)), step)
+                for line, step in [cgutils.unpack_tuple(builder, args[10])]
+                for v in range(n_vectors)
+            ],
         )
         for v in range(n_vectors):
             for k, vector in enumerate(vectors.weave([builder.load(row[v]) for row in acc], n_unit)):
