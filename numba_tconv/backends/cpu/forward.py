@@ -46,7 +46,7 @@ def _call(
         problem = partial(fir.problem, layout, geometry, batch, unit=unit, is_plain_x=is_plain_x, **flags)
     else:
         vectors = layout.width // host().lanes(layout.dtype.itemsize)
-        kernel = panels.kernel(*dtypes, vectors, panels.weave_unit(layout))
+        kernel = panels.kernel(*dtypes, vectors)
         problem = partial(panels.problem, layout, geometry, batch, **flags)
     return Call(kernel, work, problem)
 

@@ -18,7 +18,7 @@ from numba_tconv.backends.cpu import jit
 from numba_tconv.backends.cpu.layout import Layout
 from numba_tconv.backends.cpu.staging import put, stage_samples, zero_run
 from numba_tconv.backends.cpu.target import host
-from numba_tconv.backends.cpu.tile import address, copy_rows, panel_rows, weave_rows
+from numba_tconv.backends.cpu.tile import address, copy_rows, panel_rows, weave_tile
 from numba_tconv.geometry import Geometry
 
 # Numbers of the reduction (channels x taps) between two visits to the accumulators: a visit costs about 50 cycles,
@@ -30,17 +30,15 @@ BLOCK_LANES = 256
 FEWEST_ROWS, MOST_ROWS = 256, 1024
 STAGE_SIZE = 1 << 18
 
-# How rows leave the accumulators: woven in registers, copied in vectors, or number by number.
-GENERAL, WEAVE, COPY = range(3)
 
 (
     ITEMS, ROW_BLOCKS, BLOCK_OF_ROWS, LANE_GROUPS, TOTAL_ROWS,
     SIGNALS, PERIOD, FIRST_ROW, ROWS, LENGTH, IS_HALF,
     CHANNELS, REDUCED, IS_MERGED, TAPS, STEP, HALO, CHANNEL_BLOCK, TAP_BLOCK, STAGE_ROW,
-    FILTERS, FILTER_LANES, WEIGHT_PARTS, PARTS, BLOCKS, ACC_SIZE,
+    FILTERS, FILTER_LANES, WEIGHT_PARTS, PARTS, BLOCKS, BLOCKS_TOGETHER, FILTER_BLOCK, FILTER_BLOCK_LANES, LONG_ROWS, ACC_SIZE,
     STRIDE, DILATION, LEFT, OUTPUT_LENGTH, SCRATCH,
-    STORE,
-) = range(32)  # fmt: skip
+    IS_PLAIN_OUT,
+) = range(36)  # fmt: skip
 
 
 @jit.helper
@@ -79,84 +77,103 @@ def _sample_address(x, problem, group, channel, place):
 
 
 @jit.helper
-def _store_rows(out, start, bias, b0, scratch, at, acc_row, problem, lane_from, lane_to, time, row_from, row_to):
-    """Store lanes of one filter for some rows: any crop, stride and dtype."""
+def _put_rows(out, start, bias, b0, scratch, at, acc_row, problem, lane_from, lane_to, time, row_from, row_to):
+    """Store some rows of one filter number by number: any crop, stride and dtype."""
     stride, dilation, last_part = problem[STRIDE], problem[DILATION], problem[WEIGHT_PARTS] - 1
     for row in range(row_from, row_to):
         for lane in range(lane_from, lane_to):
             branch, part = lane >> last_part, lane & last_part
             t = time + stride * row + dilation * branch
             if 0 <= t < problem[OUTPUT_LENGTH]:
-                value = scratch[at + row * acc_row + lane - lane_from] + bias[b0 + part]
+                value = scratch[at + row * acc_row + (lane - lane_from) * problem[FILTER_BLOCK]] + bias[b0 + part]
                 put(out, start + t * out.strides[2] + part * out.strides[3], value)
 
 
 @jit.helper
-def _store(out, bias, scratch, acc, acc_row, problem, group, lane_from, lane_to, first, last, unit, lanes):
-    """Run the epilogue for places `first` to `last` of the row axis: bias, crop, interleave, cast, store.
+def _copy_filter(out, start, bias, b0, scratch, at, acc_row, problem, lane_from, lane_to, time, count, lanes):
+    """Store the rows of one filter whose branches stand side by side: vectors inside the output, numbers at its ends."""
+    stride, run, here = problem[STRIDE], problem[FILTER_LANES], lane_to - lane_from
+    # Rows before `inside` begin left of the output, rows from `outside` on end right of it.
+    inside = max(0, min(count, -(time // stride)))
+    outside = max(inside, min(count, (problem[OUTPUT_LENGTH] - time) // stride))
+    if here < lanes:
+        # What a short run writes too much belongs to the rows behind it: those are stored after it.
+        outside = max(inside, outside - (lanes - 1) // here) if here == run else inside
+    copy_rows(
+        scratch, at + inside * acc_row, acc_row, bias, b0, problem[WEIGHT_PARTS],
+        out, start // out.itemsize + (time + inside * stride) * problem[WEIGHT_PARTS] + lane_from, run,
+        outside - inside, here, literally(lanes),
+    )  # fmt: skip
+    for rows in ((0, inside), (outside, count)):
+        _put_rows(
+            out, start, bias, b0, scratch, at, acc_row, problem, lane_from, lane_to, time, rows[0], rows[1]
+        )  # fmt: skip
 
-    Rows that lie inside a plain output as a whole are stored in vectors, and among them the filters whose lanes are
-    all here; the rest number by number.
+
+@jit.helper
+def _weave_filters(out, start, bias, b0, scratch, at, acc_row, problem, filters, begin, end, shift, spare, lanes):
+    """Store outputs `begin` to `end` of filters that stand side by side: square tiles, transposed in registers.
+
+    Output t is number `t + shift` of the rows. The last tiles overlap those before.
     """
+    rows, parts = problem[FILTER_LANES], problem[WEIGHT_PARTS]
+    size, f_step = out.itemsize, out.strides[1] // out.itemsize
+    for f_next in range(0, filters, lanes):
+        f = max(0, min(f_next, filters - lanes))
+        count = min(lanes, filters - f)
+        for k in range(count * parts):
+            scratch[spare + k % parts * lanes + k // parts] = bias[b0 + f * parts + k]
+        for t_next in range(begin, end, lanes):
+            t = min(t_next, end - lanes)
+            row, branch = divmod(t + shift, rows)
+            weave_tile(
+                scratch, at + row * acc_row + f, problem[FILTER_BLOCK], acc_row, branch, rows,
+                spare, (parts - 1) * lanes, out, start // size + f * f_step + t, f_step, count, literally(lanes),
+            )  # fmt: skip
+
+
+@jit.helper
+def _store(out, bias, scratch, acc, acc_row, spare, problem, group, lane_from, lane_to, first, last, lanes):
+    """Run the epilogue for places `first` to `last` of the row axis: bias, crop, interleave, cast, store."""
     stride, run, parts = problem[STRIDE], problem[FILTER_LANES], problem[WEIGHT_PARTS]
-    lane_to = min(lane_to, problem[FILTERS] * run)
-    n_rows = lanes // unit
-    is_woven = problem[STORE] == WEAVE and (lane_to - lane_from) % lanes == 0
-    n_step, f_step = out.strides[0] // out.itemsize, out.strides[1] // out.itemsize
+    aside, block_lanes = problem[FILTER_BLOCK], problem[FILTER_BLOCK_LANES]
     place = first
     while place < last:
         signal, row = divmod(place, problem[PERIOD])
         count = min(problem[ROWS], row + last - place) - row
         n, signal_part = divmod(signal, problem[SIGNALS] // out.shape[0])
         time = stride * (problem[FIRST_ROW] + row) - problem[LEFT]
+        begin, end = max(0, time) * parts, min(problem[OUTPUT_LENGTH], time + count * stride) * parts
         source = acc + (place - first) * acc_row
-        # Rows before `inside` begin left of the output, rows from `outside` on end right of it.
-        inside = max(0, min(count, -(time // stride)))
-        outside = max(inside, min(count, (problem[OUTPUT_LENGTH] - time) // stride))
-        if is_woven:
-            outside = inside + (outside - inside) // n_rows * n_rows
-            for lane in range(lane_from, lane_to, lanes):
-                f, offset = divmod(lane, run)
-                channel = group * problem[FILTERS] + f
-                weave_rows(
-                    scratch, source + inside * acc_row + lane - lane_from, acc_row, bias, channel * parts, parts,
-                    out, n * n_step + channel * f_step + (time + inside * stride) * parts + offset, run, f_step,
-                    outside - inside, literally(unit), literally(lanes),
-                )  # fmt: skip
-        elif problem[STORE] == GENERAL:
-            outside = inside
-        else:
-            # What a short run writes too much belongs to the rows behind it: those are stored after it.
-            outside = max(inside, outside - (lanes - 1) // run)
         lane = lane_from
         while lane < lane_to:
-            f, offset = divmod(lane, run)
-            here = min(run - offset, lane_to - lane)
-            channel = group * problem[FILTERS] + f
+            block, offset = divmod(lane, block_lanes)
+            filters = min(aside, problem[FILTERS] - block * aside)
+            row_from, row_to = offset // aside, min(run, (lane_to - block * block_lanes) // aside)
+            channel = group * problem[FILTERS] + block * aside
             b0, at = channel * problem[PARTS] + signal_part, source + lane - lane_from
-            row_from, row_to = inside, outside
-            if problem[STORE] != GENERAL and not is_woven:
-                if here == run:
-                    copy_rows(
-                        scratch, at + inside * acc_row, acc_row, bias, channel * parts, parts,
-                        out, n * n_step + channel * f_step + (time + inside * stride) * parts, run,
-                        outside - inside, run, literally(lanes),
+            start = n * out.strides[0] + channel * out.strides[1] + signal_part * out.strides[3]
+            if problem[IS_PLAIN_OUT] and aside > 1 and end - begin >= lanes:
+                _weave_filters(
+                    out, start, bias, b0, scratch, at, acc_row, problem, filters, begin, end, -time * parts, spare,
+                    lanes,
+                )  # fmt: skip
+            elif problem[IS_PLAIN_OUT] and aside == 1 and filters > 0:
+                _copy_filter(
+                    out, start, bias, b0, scratch, at, acc_row, problem, row_from, row_to, time, count, lanes
+                )  # fmt: skip
+            else:
+                for f in range(filters):
+                    _put_rows(
+                        out, start + f * out.strides[1], bias, b0 + f * problem[PARTS], scratch, at + f, acc_row, problem,
+                        row_from, row_to, time, 0, count,
                     )  # fmt: skip
-                else:
-                    row_from = row_to = 0
-            if row_from > 0 or row_to < count:
-                start = n * out.strides[0] + channel * out.strides[1] + signal_part * out.strides[3]
-                for rows in ((0, row_from), (row_to, count)):
-                    _store_rows(
-                        out, start, bias, b0, scratch, at, acc_row, problem, offset, offset + here, time, rows[0],
-                        rows[1],
-                    )  # fmt: skip
-            lane += here
+            lane = (block + 1) * block_lanes
         place += problem[PERIOD] - row
 
 
 @jit.once
-def kernel(x_dtype, dtype, out_dtype, V, unit):
+def kernel(x_dtype, dtype, out_dtype, V):
     """Return the compiled kernel `(x, panels, bias, out, scratch, problem, worker, n_workers)`."""
     lanes, R = host().lanes(dtype.itemsize), host().panel_rows
     width, itemsize = V * lanes, dtype.itemsize
@@ -164,15 +181,19 @@ def kernel(x_dtype, dtype, out_dtype, V, unit):
     def run(x, panels, bias, out, scratch, problem, worker, n_workers):
         reduced, taps, step = problem[REDUCED], problem[TAPS], problem[STEP]
         blocks, lane_groups, stage_row = problem[BLOCKS], problem[LANE_GROUPS], problem[STAGE_ROW]
+        filter_block, filter_block_lanes = problem[FILTER_BLOCK], problem[FILTER_BLOCK_LANES]
+        # The blocks of filters that stand side by side are stored together.
+        together = problem[BLOCKS_TOGETHER]
         acc = worker * problem[SCRATCH]
         stage = acc + problem[ACC_SIZE]
+        spare = acc + problem[SCRATCH] - 2 * lanes
         for index in range(worker * problem[ITEMS] // n_workers, (worker + 1) * problem[ITEMS] // n_workers):
             item, lane_group = divmod(index, lane_groups)
             group, row_block = divmod(item, problem[ROW_BLOCKS])
             first = row_block * problem[BLOCK_OF_ROWS]
             last = min(problem[TOTAL_ROWS], first + problem[BLOCK_OF_ROWS])
-            block_from = lane_group * blocks // lane_groups
-            block_to = (lane_group + 1) * blocks // lane_groups
+            block_from = lane_group * (blocks // together) // lane_groups * together
+            block_to = (lane_group + 1) * (blocks // together) // lane_groups * together
             acc_row = (block_to - block_from) * width
             panel_step = reduced * taps * width if last - first < 64 else 0
             next_first = (index + 1) // lane_groups % problem[ROW_BLOCKS] * problem[BLOCK_OF_ROWS]
@@ -193,28 +214,31 @@ def kernel(x_dtype, dtype, out_dtype, V, unit):
                     for block in range(block_from, block_to):
                         if block > block_from:
                             ahead, steps = address(scratch), (0, 0)
+                        is_long = block * width % filter_block_lanes // filter_block < problem[LONG_ROWS]
                         panel = ((group * blocks + block) * reduced + channel) * taps + tap
                         panel_rows(
                             scratch,
                             (stage + reach, stage_row, -step),
                             (address(panels) + panel * width * itemsize, taps * width),
-                            (last - first, n_channels, n_taps),
+                            (last - first, n_channels, n_taps if is_long else min(n_taps, taps - 1 - tap)),
                             (acc + (block - block_from) * width, acc_row),
                             channel + tap == 0, (ahead, steps[0], steps[1], panel_step), R, V, lanes,
                         )  # fmt: skip
             _store(
-                out, bias, scratch, acc, acc_row, problem, group, block_from * width, block_to * width,
-                first, last, unit, lanes,
+                out, bias, scratch, acc, acc_row, spare, problem, group, block_from * width, block_to * width,
+                first, last, lanes,
             )  # fmt: skip
 
     return jit.compile_kernel(run, jit.kernel_arguments(x_dtype, dtype, out_dtype))
 
 
 def _split(layout: Layout, total_rows: int, n_workers: int) -> tuple[int, int, int]:
-    """Return (row blocks, rows of one, panel groups): items that fit L2 and come out even over the workers."""
-    tile, groups, blocks = host().panel_rows, layout.groups, layout.blocks
-    lane_groups = max(1, blocks * layout.width // BLOCK_LANES)
-    lanes = -(-blocks // lane_groups) * layout.width
+    """Return (row blocks, rows of one, lane groups): items that fit L2 and come out even over the workers."""
+    tile, groups = host().panel_rows, layout.groups
+    # Panels that are stored together are computed together.
+    blocks, width = layout.blocks // layout.blocks_together, layout.width * layout.blocks_together
+    lane_groups = max(1, blocks * width // BLOCK_LANES)
+    lanes = -(-blocks // lane_groups) * width
     channels = min(layout.reduced_channels, max(1, REDUCTION_BLOCK // layout.taps))
     rows = max(FEWEST_ROWS, min(MOST_ROWS, BLOCK_SIZE // max(lanes, channels)))
     row_blocks = -(-total_rows // rows)
@@ -250,8 +274,9 @@ def problem(
     stage_row = lines * 16
     fitting = max(1, min(REDUCTION_BLOCK // tap_block, STAGE_SIZE // stage_row))
     channel_block = min(layout.reduced_channels, fitting) if tap_block == taps else 1
-    acc_size = block_of_rows * -(-layout.blocks // lane_groups) * layout.width
-    scratch = acc_size + channel_block * stage_row
+    together = layout.blocks_together
+    acc_size = block_of_rows * -(-layout.blocks // together // lane_groups) * together * layout.width
+    scratch = acc_size + channel_block * stage_row + 2 * host().lanes(layout.dtype.itemsize)
     values = {
         ITEMS: layout.groups * row_blocks * lane_groups,
         ROW_BLOCKS: row_blocks,
@@ -278,24 +303,17 @@ def problem(
         WEIGHT_PARTS: layout.weight_parts,
         PARTS: layout.parts,
         BLOCKS: layout.blocks,
+        BLOCKS_TOGETHER: layout.blocks_together,
+        FILTER_BLOCK: layout.filter_block,
+        FILTER_BLOCK_LANES: layout.filter_block_lanes,
+        # Where filters stand one behind the other, a panel may hold the first branches of the next one.
+        LONG_ROWS: layout.long_rows if layout.filter_block > 1 else layout.filter_lanes,
         ACC_SIZE: acc_size,
         STRIDE: geometry.stride,
         DILATION: geometry.dilation,
         LEFT: geometry.left,
         OUTPUT_LENGTH: geometry.output_length,
         SCRATCH: scratch,
-        STORE: _store_mode(layout) if is_plain_out and geometry.is_interleaved else GENERAL,
+        IS_PLAIN_OUT: is_plain_out and geometry.is_interleaved and layout.signals == 1,
     }
     return np.array([int(values[k]) for k in range(len(values))], np.int64), scratch
-
-
-def _store_mode(layout: Layout) -> int:
-    if layout.signals == 2:  # the real and the imaginary plane of a result are computed apart
-        return GENERAL
-    return WEAVE if host().lanes(layout.dtype.itemsize) % layout.filter_lanes == 0 else COPY
-
-
-def weave_unit(layout: Layout) -> int:
-    """Lanes of one filter in a vector, where filters come out even with vectors; else a whole vector."""
-    lanes = host().lanes(layout.dtype.itemsize)
-    return layout.filter_lanes if _store_mode(layout) == WEAVE else lanes

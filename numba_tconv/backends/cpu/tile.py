@@ -263,33 +263,52 @@ def fir_tile(typingctx, x, x_i, x_j, W, w0, I, J, bias, b0, out, ahead, S, V, la
 
 
 @intrinsic(prefer_literal=True)
-def weave_rows(typingctx, D, d0, d_r, bias, b0, parts, out, o0, o_r, o_f, count, unit, lanes):
-    """Transpose rows of D, one vector each, in units of `unit` lanes, add a bias, store contiguous runs.
-
-    With `n = lanes/unit`: `out[o0 + f*o_f + q*o_r + k] = D[d0 + q*d_r + f*unit + k] + bias[b0 + f*parts + k%parts]`
-    for f < n, k < unit and `q < count`, which is a multiple of n; `o_r` is `unit` where n is more than 1.
-    """
-    if not _are_literals(unit, lanes):
+def transpose(typingctx, source, step, target, like, lanes):
+    """`target[k*lanes + i] = source[i*step + k]` for i, k < lanes, between addresses; numbers of the dtype of `like`."""
+    if not _are_literals(lanes):
         return None
     size = types.intp
-    sig = types.void(D, size, size, bias, size, size, out, size, size, size, size, unit, lanes)
 
     def codegen(context, builder, sig, args):
-        n_unit, n_lanes = sig.args[11].literal_value, sig.args[12].literal_value
-        vectors = _Vectors(context, builder, context.get_value_type(sig.args[0].dtype), n_lanes)
-        d, b, out = (_data(context, builder, sig, args, k) for k in (0, 3, 6))
-        n_rows = n_lanes // n_unit
+        vectors = _Vectors(context, builder, context.get_value_type(sig.args[3].dtype), sig.args[4].literal_value)
+        source, target = (builder.inttoptr(args[k], vectors.scalar.as_pointer()) for k in (0, 2))
+        places = range(vectors.lanes)
+        rows = [vectors.load(source, builder.mul(args[1], vectors.index(i))) for i in places]
+        for k, vector in enumerate(vectors.weave(rows, 1)):
+            vectors.store(vector, target, vectors.index(k * vectors.lanes))
+        return context.get_dummy_value()
 
-        def at(start, step, k):
-            return builder.add(start, builder.mul(step, k))
+    return types.void(size, size, size, like, lanes), codegen
 
-        added = [vectors.pair(b, at(args[4], args[5], vectors.index(f)), args[5]) for f in range(n_rows)]
-        with cgutils.for_range(builder, builder.sdiv(args[10], vectors.index(n_rows))) as loop:
-            first = builder.mul(loop.index, vectors.index(n_rows))
-            rows = [vectors.load(d, at(args[1], args[2], builder.add(first, vectors.index(q)))) for q in range(n_rows)]
-            start = at(args[7], args[8], first)
-            for f, vector in enumerate(vectors.weave(rows, n_unit)):
-                vectors.store(builder.fadd(vector, added[f]), out, at(start, args[9], vectors.index(f)))
+
+@intrinsic(prefer_literal=True)
+def weave_tile(typingctx, D, d0, d_b, d_q, first, rows, bias, b_odd, out, o0, o_f, count, lanes):
+    """Transpose a square tile of sums, filters side by side, to runs of `lanes` outputs of each filter.
+
+    `out[o0 + f*o_f + i] = D[d0 + q*d_q + b*d_b + f] + D[bias + i%2*b_odd + f]` for `f < count` and `i < lanes`, where
+    `q, b = divmod(first + i, rows)` and `first < rows`.
+    """
+    if not _are_literals(lanes):
+        return None
+    size = types.intp
+    sig = types.void(D, size, size, size, size, size, size, size, out, size, size, size, lanes)
+
+    def codegen(context, builder, sig, args):
+        vectors = _Vectors(context, builder, context.get_value_type(sig.args[0].dtype), sig.args[12].literal_value)
+        d, out = (_data(context, builder, sig, args, k) for k in (0, 8))
+        at, d_b, d_q, b, rows = builder.add(args[1], builder.mul(args[2], args[4])), *args[2:6]
+        jump = builder.sub(d_q, builder.mul(d_b, rows))
+        one, none = vectors.index(1), vectors.index(0)
+        added = [vectors.load(d, args[6]), vectors.load(d, builder.add(args[6], args[7]))]
+        tile = []
+        for i in range(vectors.lanes):
+            tile.append(builder.fadd(vectors.load(d, at), added[i % 2]))
+            at, b = builder.add(at, d_b), builder.add(b, one)
+            is_last = builder.icmp_signed("==", b, rows)
+            at, b = builder.add(at, builder.select(is_last, jump, none)), builder.select(is_last, none, b)
+        for f, vector in enumerate(vectors.weave(tile, 1)):
+            with builder.if_then(builder.icmp_signed("<", vectors.index(f), args[11]), likely=True):
+                vectors.store(vector, out, builder.add(args[9], builder.mul(args[10], vectors.index(f))))
         return context.get_dummy_value()
 
     return sig, codegen
