@@ -317,6 +317,27 @@ def test_a_second_process_compiles_nothing(tmp_path):
     assert "saved" not in second
 
 
+def test_variants_of_one_name():
+    """Two variants of a kernel from two processes' caches may have been counted alike; neither may run for the other.
+
+    Here the count starts again before each. Small calls load both; the large one finds its machine code by name.
+    """
+    code = """
+import itertools
+from numba.core.bytecode import FunctionIdentity
+
+conv_transpose1d(np.ones((1, 1, 20)), np.ones((1, 1, 8)), stride=3)
+for stride in (2, 4):
+    FunctionIdentity._unique_ids = itertools.count(1000)
+    conv_transpose1d(np.ones((1, 1, 20)), np.ones((1, 1, 8)), stride=stride)
+x, weight = rng.standard_normal((1, 1, 300_000)), rng.standard_normal((1, 1, 8))
+for stride in (2, 4):
+    expected = zero_insertion(x, weight, stride=stride)
+    assert np.max(abs(conv_transpose1d(x, weight, stride=stride) - expected)) < 1e-12
+"""
+    run_code(code, NUMBA_TCONV_CACHE=0)
+
+
 def test_the_cache_can_be_turned_off(tmp_path):
     run_code("check(compute())", NUMBA_CACHE_DIR=tmp_path, NUMBA_TCONV_CACHE=0)
     assert not files_below(tmp_path)

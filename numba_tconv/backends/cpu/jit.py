@@ -42,10 +42,15 @@ def once(make: Callable) -> Callable:
 def compile_kernel(function: Callable, arguments: tuple, *, parallel: bool = False) -> Callable:
     """Return `function` compiled for `arguments`; it returns nothing and releases the GIL.
 
+    What it captures are integers, for they make its name.
     Without a folder to write to, and with a damaged file in it, Numba raises at decoration: then the kernel is compiled
     in this process alone.
     `NUMBA_TCONV_CACHE=0` turns the cache off.
     """
+    # Numba finds machine code by a name that counts functions in the order of one process: from its disk cache, two
+    # variants that were compiled in two processes may come with one name, and then one of them runs for both.
+    variant = "".join(f"_{cell.cell_contents}" for cell in function.__closure__ or ())
+    function.__qualname__ += variant
     signature = types.void(*arguments)
     options = {"nogil": True, "parallel": parallel, "error_model": "numpy", "_nrt": parallel}
     if is_cached():

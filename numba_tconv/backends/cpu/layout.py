@@ -293,6 +293,7 @@ def _weave_kernel(dtype, width):
 
 
 def _pack_arguments(dtype: np.dtype) -> tuple:
+    """Return the types of a packing kernel's arguments."""
     weight, flat, problem = (
         jit.array(dtype, 1, readonly=True),
         jit.array(dtype, 1),

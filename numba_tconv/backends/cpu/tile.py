@@ -218,8 +218,8 @@ def fir_tile(typingctx, x, x_i, x_j, W, w0, I, J, bias, b0, out, ahead, S, V, la
     `row[r][v] = bias + sum_{i<I, j<J} W[w0 + (i*J + j)*S + r] * X[i*x_i + j*x_j + v]`, v < V*lanes, X from the address
     `x` on; the rows are interleaved in units of `unit` lanes (2 where X holds complex numbers under real taps).
     `parts` is 2 for complex results: then the bias is a pair, over the lanes where unit is 2, over the rows where it
-    is 1. Addresses, so that one tile serves the caller's arrays and scratch. `ahead = (address, step of i in bytes)` are
-    V lines that travel into L2 meanwhile.
+    is 1. Addresses, so that one tile serves the caller's arrays and scratch. Meanwhile V lines of every i travel into
+    L2: `ahead = (address, step of i in bytes)`.
     """
     if not _are_literals(S, V, lanes, unit, parts):
         return None
@@ -264,7 +264,7 @@ def fir_tile(typingctx, x, x_i, x_j, W, w0, I, J, bias, b0, out, ahead, S, V, la
 
 @intrinsic(prefer_literal=True)
 def transpose(typingctx, source, step, target, like, lanes):
-    """`target[k*lanes + i] = source[i*step + k]` for i, k < lanes, between addresses; numbers of the dtype of `like`."""
+    """`target[k*lanes + i] = source[i*step + k]` for i, k < lanes: addresses of numbers of the dtype of `like`."""
     if not _are_literals(lanes):
         return None
     size = types.intp
@@ -296,7 +296,8 @@ def weave_tile(typingctx, D, d0, d_b, d_q, first, rows, bias, b_odd, out, o0, o_
     def codegen(context, builder, sig, args):
         vectors = _Vectors(context, builder, context.get_value_type(sig.args[0].dtype), sig.args[12].literal_value)
         d, out = (_data(context, builder, sig, args, k) for k in (0, 8))
-        at, d_b, d_q, b, rows = builder.add(args[1], builder.mul(args[2], args[4])), *args[2:6]
+        d_b, d_q, b, rows = args[2:6]
+        at = builder.add(args[1], builder.mul(d_b, b))
         jump = builder.sub(d_q, builder.mul(d_b, rows))
         one, none = vectors.index(1), vectors.index(0)
         added = [vectors.load(d, args[6]), vectors.load(d, builder.add(args[6], args[7]))]
