@@ -274,9 +274,9 @@ class TransposedConvolution1DLayer(Declared):
 
     def _plan(self, x: NDArray[Any], X: NDArray[Any]) -> ConvTranspose1d:
         """Return the plan of the layer as it is. Where it could not serve `x`, nothing is drawn and nothing packed."""
-        values, channels = self._values, x.shape[-2]
-        if self._packed is not None and self._packed[0] is values and values["NumChannels"] == channels:
-            return self._packed[1]
+        values, packed, channels = self._values, self._packed, x.shape[-2]
+        if packed is not None and packed[0] is values and values["NumChannels"] == channels:
+            return packed[1]
         self._check_length(x.shape[-1], X)
         self._initialize(channels, None)
         values = self._values
