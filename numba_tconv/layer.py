@@ -110,8 +110,7 @@ class TransposedConvolution1DLayer(Declared):
 
     def __init__(self, filterSize: int, numFilters: int, **options: Any) -> None:
         declared = self.declarations()
-        known = [name for name, item in declared.items() if item.access != "read"]
-        given = match_options({"FilterSize": filterSize, "NumFilters": numFilters, **options}, [*known, "Cropping"])
+        given = match_options({"FilterSize": filterSize, "NumFilters": numFilters, **options}, self._option_names())
         crop = as_valid("Cropping", Crop(), given.pop("Cropping", 0))
         values = {name: given.get(name, item.default) for name, item in declared.items()}
         values |= {"CroppingMode": "same"} if crop == "same" else {"CroppingSize": crop}
@@ -347,15 +346,22 @@ class TransposedConvolution1DLayer(Declared):
             If the file is damaged, truncated, something else, or of a later version.
         """
         options = storage.read(path)
+        others = sorted(set(options) ^ set(cls._option_names()))
+        if others:
+            raise ValueError(f"{path} is damaged: missing or unknown {', '.join(others)}")
         try:
             return cls._from_options(options)
-        except (KeyError, TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(f"{path} is damaged: {error}") from error
+
+    @classmethod
+    def _option_names(cls) -> list[str]:
+        return [*(name for name, item in cls.declarations().items() if item.access != "read"), "Cropping"]
 
     def _options(self) -> dict[str, Any]:
         """Return all that makes the layer what it is, under the names of its options."""
-        values = {name: self._values[name] for name, item in self.declarations().items() if item.access != "read"}
-        return {**values, "Cropping": "same" if self.CroppingMode == "same" else self.CroppingSize}
+        values = {**self._values, "Cropping": "same" if self.CroppingMode == "same" else self.CroppingSize}
+        return {name: values[name] for name in self._option_names()}
 
     @classmethod
     def _from_options(cls, options: dict[str, Any]) -> Self:
