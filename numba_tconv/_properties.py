@@ -401,12 +401,6 @@ class Declared:
     __slots__ = ("_values",)
     _values: dict[str, Any]
 
-    @classmethod
-    def declarations(cls) -> dict[str, Property[Any]]:
-        """Return the properties in the order of their declaration."""
-        items = (item for base in reversed(cls.__mro__) for item in vars(base).items())
-        return {name: item for name, item in items if isinstance(item, Property)}
-
     def _assign(self, changes: dict[str, Any]) -> None:
         """Keep valid values: all of them, or none if they do not fit together. `_values` is a new object then."""
         self._values = self._resolve({**self._values, **changes})
@@ -426,6 +420,12 @@ class Declared:
     def _unknown(self, name: str) -> str:
         public = (known for known in dir(type(self)) if not known.startswith("_"))
         return f"{type(self).__name__} has no property or method {name!r}{suggestion(name, public)}"
+
+
+def declarations(cls: type[Declared]) -> dict[str, Property[Any]]:
+    """Return the properties of a class in the order of their declaration."""
+    items = (item for base in reversed(cls.__mro__) for item in vars(base).items())
+    return {name: item for name, item in items if isinstance(item, Property)}
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

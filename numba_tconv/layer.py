@@ -28,6 +28,7 @@ from numba_tconv._properties import (
     Text,
     WordOrCallable,
     as_valid,
+    declarations,
     match_options,
     suggestion,
 )
@@ -109,7 +110,7 @@ class TransposedConvolution1DLayer(Declared):
     _packed: tuple[dict[str, Any], ConvTranspose1d] | None
 
     def __init__(self, filterSize: int, numFilters: int, **options: Any) -> None:
-        declared = self.declarations()
+        declared = declarations(type(self))
         given = match_options({"FilterSize": filterSize, "NumFilters": numFilters, **options}, self._option_names())
         crop = as_valid("Cropping", Crop(), given.pop("Cropping", 0))
         values = {name: given.get(name, item.default) for name, item in declared.items()}
@@ -255,7 +256,7 @@ class TransposedConvolution1DLayer(Declared):
     def _initialize(self, channels: Any, seed: Any) -> None:
         channels = as_valid("The number of channels", Integer(1), channels)
         if self.NumChannels not in ("auto", channels):
-            raise ValueError(f"the layer has {self.NumChannels} channels (NumChannels), the input has {channels}")
+            raise ValueError(f"the input has {channels} channels, NumChannels is {self.NumChannels}")
         changes: dict[str, Any] = {} if self.NumChannels == channels else {"NumChannels": channels}
         try:
             rng = np.random.default_rng(seed)
@@ -305,7 +306,7 @@ class TransposedConvolution1DLayer(Declared):
         list of str
             The names.
         """
-        return list(cls.declarations())
+        return list(declarations(cls))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the layer to a file, a plain ``.npz``: all of it, or, on an error, none.
@@ -356,7 +357,7 @@ class TransposedConvolution1DLayer(Declared):
 
     @classmethod
     def _option_names(cls) -> list[str]:
-        return [*(name for name, item in cls.declarations().items() if item.access != "read"), "Cropping"]
+        return [*(name for name, item in declarations(cls).items() if item.access != "read"), "Cropping"]
 
     def _options(self) -> dict[str, Any]:
         """Return all that makes the layer what it is, under the names of its options."""

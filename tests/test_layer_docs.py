@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from numba_tconv import TransposedConvolution1DLayer, transposedConv1dLayer
+from numba_tconv._properties import declarations
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "layer.md"
@@ -25,7 +26,7 @@ def as_default(item):
 def table():
     """Return the table of all properties, as the declarations have them."""
     lines = ["| property | meaning | rule | default | set |", "|---|---|---|---|---|"]
-    for name, item in TransposedConvolution1DLayer.declarations().items():
+    for name, item in declarations(TransposedConvolution1DLayer).items():
         cells = (f"`{name}`", item.__doc__, str(item.rule), as_default(item), ACCESS[item.access])
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

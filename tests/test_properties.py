@@ -12,7 +12,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from numba_tconv import TransposedConvolution1DLayer, properties, transposedConv1dLayer
-from numba_tconv._properties import Crop, Declared, Integer, Property
+from numba_tconv._properties import Crop, Declared, Integer, Property, declarations
 
 EMPTY = np.empty((0, 0))
 
@@ -38,7 +38,7 @@ TABLE = [
     ("NumOutputs", 1, False, False),
     ("OutputNames", ("out",), False, False),
 ]
-DECLARED = TransposedConvolution1DLayer.declarations()
+DECLARED = declarations(TransposedConvolution1DLayer)
 POSITIONAL = {"FilterSize": 11, "NumFilters": 96}
 OPTIONS = [name for name, _, option, _ in TABLE if option]
 SETTABLE = [name for name, _, _, settable in TABLE if settable]
@@ -313,4 +313,4 @@ def test_a_subclass_inherits_and_adds():
         __slots__ = ()
         Third = Property(Integer(0), "The third.", 0)
 
-    assert list(Triple.declarations()) == ["First", "Second", "Third"]
+    assert list(declarations(Triple)) == ["First", "Second", "Third"]
