@@ -324,7 +324,7 @@ class Learnable:
             return frozen(np.empty((0, 0)))
         if array.dtype.kind in "iu" and isinstance(value, (list, tuple)):
             array = array.astype(np.float64)  # literals are read as MATLAB reads them
-        if array.dtype.newbyteorder("=") not in (np.float32, np.float64):
+        if array.dtype.char not in ("f", "d"):  # long double may equal float64, and is still another dtype
             raise TypeError
         if array.ndim == len(self.axes) - 1:
             array = np.expand_dims(array, self.axes.index(self.optional))

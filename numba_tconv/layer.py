@@ -42,8 +42,10 @@ _DISPLAY = {
     "Hyperparameters": ("FilterSize", "NumChannels", "NumFilters", "Stride", "CroppingMode", "CroppingSize"),
     "Learnable Parameters": ("Weights", "Bias"),
 }
-_WEIGHTS = WordOrCallable(*initializers.WEIGHTS, "icnr", spellings=initializers.SPELLINGS)
-_BIAS = WordOrCallable(*initializers.BIAS, spellings=initializers.SPELLINGS)
+_WEIGHTS = Learnable("FilterSize", "NumFilters", "NumChannels", optional="NumChannels")
+_BIAS = Learnable("1", "NumFilters", optional="1")
+_WEIGHTS_INITIALIZER = WordOrCallable(*initializers.WEIGHTS, "icnr", spellings=initializers.SPELLINGS)
+_BIAS_INITIALIZER = WordOrCallable(*initializers.BIAS, spellings=initializers.SPELLINGS)
 
 
 class TransposedConvolution1DLayer(Declared):
@@ -88,14 +90,10 @@ class TransposedConvolution1DLayer(Declared):
         Pair(), "Samples cut from the output's two ends; follows `Cropping`.", (0, 0), access="read"
     )
     NumChannels = Property(AutoOr(Integer(1)), "Channels of the input; known from data or weights.", "auto", "create")
-    WeightsInitializer = Property(_WEIGHTS, "How weights are drawn where none are set.", "glorot")
-    BiasInitializer = Property(_BIAS, "How the bias is drawn where none is set.", "zeros")
-    Weights = Property(
-        Learnable("FilterSize", "NumFilters", "NumChannels", optional="NumChannels"),
-        "The filters, handed out as a read-only view; empty where not set.",
-        [],
-    )
-    Bias = Property(Learnable("1", "NumFilters", optional="1"), "Added to every sample of a channel; as `Weights`.", [])
+    WeightsInitializer = Property(_WEIGHTS_INITIALIZER, "How weights are drawn where none are set.", "glorot")
+    BiasInitializer = Property(_BIAS_INITIALIZER, "How the bias is drawn where none is set.", "zeros")
+    Weights = Property(_WEIGHTS, "The filters, handed out as a read-only view; empty where not set.", [])
+    Bias = Property(_BIAS, "Added to every sample of a channel; as `Weights`.", [])
     WeightLearnRateFactor = Property(Real(), "Factor of the learn rate for the weights.", 1)
     BiasLearnRateFactor = Property(Real(), "Factor of the learn rate for the bias.", 1)
     WeightL2Factor = Property(Real(), "Factor of the L2 regularization for the weights.", 1)
@@ -265,10 +263,10 @@ class TransposedConvolution1DLayer(Declared):
         sizes = (self.FilterSize, self.NumFilters, channels)
         if not self.Weights.size:
             drawn = initializers.initial_weights(self.WeightsInitializer, sizes, stride=self.Stride, rng=rng)
-            changes["Weights"] = as_valid("Weights", type(self).Weights.rule, drawn)
+            changes["Weights"] = as_valid("Weights", _WEIGHTS, drawn)
         if not self.Bias.size:
             drawn = initializers.initial_bias(self.BiasInitializer, (1, self.NumFilters), rng=rng)
-            changes["Bias"] = as_valid("Bias", type(self).Bias.rule, drawn)
+            changes["Bias"] = as_valid("Bias", _BIAS, drawn)
         if changes:
             self._assign(changes)
 

@@ -373,9 +373,10 @@ def test_what_the_plan_depends_on_drops_it(name, value):
     assert after.shape != before.shape or np.all(after != before)
 
 
-def test_refused_assignment_keeps_the_plan(plans):
+def test_refused_assignment_and_needless_initialization_keep_the_plan(plans):
     layer = transposedConv1dLayer(3, 2, Weights=ramp(3, 2, 4))
     layer.predict(ramp(4, 6), "CT")
+    layer.initialize(4)
     with pytest.raises(ValueError, match=r"^Stride"):
         layer.Stride = 0
     layer.predict(ramp(4, 6), "CT")
@@ -412,7 +413,7 @@ def test_overhead_over_the_plan(labels):
     assert least(lambda: layer.predict(X, labels)) - least(lambda: plan(x)) < 5e-6
 
 
-def test_threads_that_share_a_layer_see_one_initialization_or_another_but_nothing_in_between():
+def test_threads_may_share_a_layer():
     X = ramp(4, 50)
     layer = transposedConv1dLayer(3, 2, Weights=ramp(3, 2, 4))
     expected = layer.predict(X, "CT")
@@ -508,6 +509,14 @@ def test_callables_get_the_size():
     assert sizes == [(3, 2, 4), (1, 2)]
     assert_array_equal(layer.Weights, ramp(3, 2, 4), strict=True)
     assert_array_equal(layer.Bias, ramp(1, 2), strict=True)
+
+
+def test_callables_must_not_leave_out_channels():
+    layer = transposedConv1dLayer(3, 2, WeightsInitializer=lambda sz: ramp(*sz[:2]))
+    with pytest.raises(
+        ValueError, match=r"^WeightsInitializer must return .* the shape \(3, 2, 4\); got \(3, 2\) float32$"
+    ):
+        layer.initialize(4)
 
 
 def test_callables_may_leave_out_what_matlab_leaves_out():
@@ -669,6 +678,15 @@ def test_copies_are_equal_and_independent(make, tmp_path):
         other.Stride = 9
         assert layer.Stride != 9
         assert other != layer
+
+
+def test_functions_are_copied_as_they_are():
+    layer = transposedConv1dLayer(3, 2, WeightsInitializer=lambda sz: np.ones(sz), BiasInitializer=np.ones)
+    for other in (copy.copy(layer), copy.deepcopy(layer), setL2Factor(layer, "Bias", 0)):
+        assert other == layer
+        assert other.WeightsInitializer is layer.WeightsInitializer
+    layer.WeightsInitializer = np.zeros
+    assert pickle.loads(pickle.dumps(layer)) == layer  # noqa: S301
 
 
 def test_copies_compute_the_same(tmp_path):
