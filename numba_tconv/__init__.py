@@ -9,11 +9,49 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from numba_tconv.functional import ConvTranspose1d, conv_transpose1d
+    from numba_tconv.interchange import from_keras_weight, from_torch_weight, to_keras_weight, to_torch_weight
+    from numba_tconv.layer import (
+        TransposedConvolution1DLayer,
+        getL2Factor,
+        getLearnRateFactor,
+        properties,
+        setL2Factor,
+        setLearnRateFactor,
+        transposedConv1dLayer,
+    )
 
 __version__ = "0.1.0"
-__all__ = ["ConvTranspose1d", "conv_transpose1d"]
+__all__ = [
+    "ConvTranspose1d",
+    "TransposedConvolution1DLayer",
+    "conv_transpose1d",
+    "from_keras_weight",
+    "from_torch_weight",
+    "getL2Factor",
+    "getLearnRateFactor",
+    "properties",
+    "setL2Factor",
+    "setLearnRateFactor",
+    "to_keras_weight",
+    "to_torch_weight",
+    "transposedConv1dLayer",
+]
 
-_HOMES = {"ConvTranspose1d": "functional", "conv_transpose1d": "functional"}
+_HOMES = {
+    "ConvTranspose1d": "functional",
+    "TransposedConvolution1DLayer": "layer",
+    "conv_transpose1d": "functional",
+    "from_keras_weight": "interchange",
+    "from_torch_weight": "interchange",
+    "getL2Factor": "layer",
+    "getLearnRateFactor": "layer",
+    "properties": "layer",
+    "setL2Factor": "layer",
+    "setLearnRateFactor": "layer",
+    "to_keras_weight": "interchange",
+    "to_torch_weight": "interchange",
+    "transposedConv1dLayer": "layer",
+}
 
 # Type checkers must not see this: they would take it for a promise that every name exists.
 if not TYPE_CHECKING:

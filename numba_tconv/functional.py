@@ -46,7 +46,7 @@ def _check_options(stride: int, padding: Padding, output_padding: int, groups: i
     )
 
 
-def _as_array(name: str, value: Any) -> NDArray[Any]:
+def as_array(name: str, value: Any) -> NDArray[Any]:
     """Return `value` as an aligned array of a native dtype that is computed with."""
     if type(value) is np.ndarray:
         array = value
@@ -69,7 +69,7 @@ def _dtype_error(name: str, got: object) -> TypeError:
 
 
 def _check_weight(weight: ArrayLike, options: _Options) -> NDArray[Any]:
-    array = _as_array("weight", weight)
+    array = as_array("weight", weight)
     if array.ndim != 3 or 0 in array.shape:
         raise ValueError(
             "weight must have the shape (in_channels, out_channels // groups, filter_size), no size 0; "
@@ -83,7 +83,7 @@ def _check_weight(weight: ArrayLike, options: _Options) -> NDArray[Any]:
 def _check_bias(bias: ArrayLike | None, weight: NDArray[Any], groups: int) -> NDArray[Any] | None:
     if bias is None:
         return None
-    array = _as_array("bias", bias)
+    array = as_array("bias", bias)
     if array.shape != (weight.shape[1] * groups,):
         raise ValueError(f"bias must have the shape (out_channels,) = ({weight.shape[1] * groups},); got {array.shape}")
     return array
@@ -91,7 +91,7 @@ def _check_bias(bias: ArrayLike | None, weight: NDArray[Any], groups: int) -> ND
 
 def _check_x(x: ArrayLike, in_channels: int) -> NDArray[Any]:
     """Return `x` as (batch, in_channels, length) or (in_channels, length)."""
-    array = _as_array("x", x)
+    array = as_array("x", x)
     if array.ndim not in (2, 3):
         raise ValueError(
             f"x must have the shape (batch, in_channels, length) or (in_channels, length); got {array.shape}"

@@ -24,7 +24,7 @@ FLOORS = (
     {"demo"},
     {"training"},
     {"layer", "resampling"},
-    {"formats", "initializers", "_properties"},
+    {"formats", "initializers", "interchange", "storage", "_properties"},
     {"functional"},
     {"backends"},
     {"backends.cpu", "backends.cuda"},
