@@ -17,6 +17,7 @@ from numba_tconv.backends.cpu.layout import Layout
 from numba_tconv.backends.cpu.staging import copy_bytes, put, stage_samples
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.tile import address, fir_tile
+from numba_tconv.backends.cpu.turns import NEXT_ITEM, take
 from numba_tconv.geometry import Geometry
 
 # Staged samples of one item stay in L2.
@@ -64,16 +65,17 @@ def _store(out, scratch, at, problem, n, f, part, row, count, parts):
 
 @jit.once
 def kernel(x_dtype, dtype, out_dtype, S, unit, parts):
-    """Return the compiled kernel `(x, taps, bias, out, scratch, problem, worker, n_workers)`."""
+    """Return the compiled kernel `(x, taps, bias, out, scratch, problem, turns, worker)`."""
     lanes, V = host().lanes(dtype.itemsize), host().fir_vectors(S)
     tile_rows, tile_size, itemsize = V * lanes // unit, S * V * lanes, dtype.itemsize
 
-    def run(x, taps, bias, out, scratch, problem, worker, n_workers):
+    def run(x, taps, bias, out, scratch, problem, turns, worker):
         halo, step, length = problem[HALO], problem[STEP], problem[LENGTH]
         is_plain_x, is_plain_out = problem[IS_PLAIN_X], problem[IS_PLAIN_OUT]
         spill = worker * problem[SCRATCH]
         stage = spill + tile_size
-        for index in range(worker * problem[ITEMS] // n_workers, (worker + 1) * problem[ITEMS] // n_workers):
+        index = take(turns, NEXT_ITEM)
+        while index < problem[ITEMS]:
             item, row_block = divmod(index, problem[ROW_BLOCKS])
             signal, f = divmod(item, problem[ALL_FILTERS])
             n, part = divmod(signal, problem[SIGNALS] // out.shape[0])
@@ -115,6 +117,7 @@ def kernel(x_dtype, dtype, out_dtype, S, unit, parts):
                     copy_bytes(out_start + start, spilled + begin * itemsize, max(0, end - begin) * itemsize)
                 else:
                     _store(out, scratch, spill, problem, n, f, part, row, min(tile_rows, last - row), parts)
+            index = take(turns, NEXT_ITEM)
 
     return jit.compile_kernel(run, jit.kernel_arguments(x_dtype, dtype, out_dtype))
 

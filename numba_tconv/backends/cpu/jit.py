@@ -75,7 +75,7 @@ def array(dtype: DTypeLike, ndim: int, layout: str = "C", *, readonly: bool = Fa
 
 
 def kernel_arguments(x_dtype: np.dtype, dtype: np.dtype, out_dtype: np.dtype) -> tuple:
-    """Return the types of a forward kernel's `(x, panels, bias, out, scratch, problem, worker, n_workers)`."""
+    """Return the types of a forward kernel's `(x, panels, bias, out, scratch, problem, turns, worker)`."""
     return (
         array(x_dtype, 4, "A", readonly=True),
         array(dtype, 1, readonly=True),
@@ -83,6 +83,6 @@ def kernel_arguments(x_dtype: np.dtype, dtype: np.dtype, out_dtype: np.dtype) ->
         array(out_dtype, 4, "A"),
         array(dtype, 1),
         array(np.int64, 1, readonly=True),
-        types.int64,
+        array(np.int64, 1),
         types.int64,
     )

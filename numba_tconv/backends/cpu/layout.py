@@ -16,6 +16,7 @@ from numba_tconv.backends.cpu import jit, threads
 from numba_tconv.backends.cpu.staging import copy_bytes
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.tile import address, transpose
+from numba_tconv.backends.cpu.turns import NEXT_ITEM, take
 
 # The edges of a FIR tile are staged with their whole halo; a longer one goes through panels, which block the taps.
 FIR_STAGE_BYTES = 1 << 22
@@ -220,13 +221,14 @@ def _copy_kernel(dtype):
     """Return the kernel that packs lanes along branches: runs of taps are copied. Arguments as of `_weave_kernel`."""
     itemsize = dtype.itemsize
 
-    def pack_share(weight, panels, scratch, problem, worker, n_workers):
+    def pack_share(weight, panels, scratch, problem, turns, worker):
         filters, reduced, width = problem[FILTERS], problem[REDUCED], problem[WIDTH]
         size, rows, taps = problem[FILTER_SIZE], problem[FILTER_LANES], problem[TAPS]
         count = problem[GROUPS] * reduced
         # Channel by channel, all panels of each: weights are read in one run. Panel by panel, every read of a layer
         # with large strides came from another page: 14.9 ms instead of 11.0 for 2049 -> 1 (4096, 1024).
-        for index in range(worker * count // n_workers, (worker + 1) * count // n_workers):
+        index = take(turns, NEXT_ITEM)
+        while index < count:
             group, channel = divmod(index, reduced)
             for block in range(problem[BLOCKS]):
                 panel = ((group * problem[BLOCKS] + block) * reduced + channel) * taps * width
@@ -243,25 +245,27 @@ def _copy_kernel(dtype):
                             max(0, min(run, size - tap)) * itemsize,
                         )  # fmt: skip
                     lane += run
+            index = take(turns, NEXT_ITEM)
 
     return jit.compile_kernel(pack_share, _pack_arguments(dtype))
 
 
 @jit.once
 def _weave_kernel(dtype, width):
-    """Return the kernel that packs lanes along filters: `(weight, panels, scratch, problem, worker, n_workers)`.
+    """Return the kernel that packs lanes along filters: `(weight, panels, scratch, problem, turns, worker)`.
 
     weight is flat: (channel, filter, tap * part). Square tiles of it are transposed in registers.
     """
     itemsize, lanes = dtype.itemsize, host().lanes(dtype.itemsize)
 
-    def pack_share(weight, panels, scratch, problem, worker, n_workers):
+    def pack_share(weight, panels, scratch, problem, turns, worker):
         filters, reduced, blocks = problem[FILTERS], problem[REDUCED], problem[BLOCKS]
         size, rows, taps = problem[FILTER_SIZE], problem[FILTER_LANES], problem[TAPS]
         filter_block, filter_block_lanes = problem[FILTER_BLOCK], problem[FILTER_BLOCK_LANES]
         tile = address(scratch) + worker * lanes * lanes * itemsize
         count = problem[GROUPS] * reduced
-        for index in range(worker * count // n_workers, (worker + 1) * count // n_workers):
+        index = take(turns, NEXT_ITEM)
+        while index < count:
             group, channel = divmod(index, reduced)
             for block in range(-(-filters // filter_block)):
                 here = min(filter_block, filters - block * filter_block)
@@ -288,18 +292,15 @@ def _weave_kernel(dtype, width):
                             row += 1
                             if row == rows:
                                 j, row = j + 1, 0
+            index = take(turns, NEXT_ITEM)
 
     return jit.compile_kernel(pack_share, _pack_arguments(dtype))
 
 
 def _pack_arguments(dtype: np.dtype) -> tuple:
     """Return the types of a packing kernel's arguments."""
-    weight, flat, problem = (
-        jit.array(dtype, 1, readonly=True),
-        jit.array(dtype, 1),
-        jit.array(np.int64, 1, readonly=True),
-    )
-    return weight, flat, flat, problem, types.int64, types.int64
+    weight, flat = jit.array(dtype, 1, readonly=True), jit.array(dtype, 1)
+    return weight, flat, flat, jit.array(np.int64, 1, readonly=True), jit.array(np.int64, 1), types.int64
 
 
 def _as_real(layout: Layout, weight: np.ndarray) -> np.ndarray:

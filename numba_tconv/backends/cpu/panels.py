@@ -19,6 +19,7 @@ from numba_tconv.backends.cpu.layout import Layout
 from numba_tconv.backends.cpu.staging import put, stage_samples, zero_run
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.tile import address, copy_rows, panel_rows, weave_tile
+from numba_tconv.backends.cpu.turns import NEXT_ITEM, take
 from numba_tconv.geometry import Geometry
 
 # Numbers of the reduction (channels x taps) between two visits to the accumulators: a visit costs about 50 cycles,
@@ -177,11 +178,11 @@ def _store(out, bias, scratch, acc, acc_row, spare, problem, group, lane_from, l
 
 @jit.once
 def kernel(x_dtype, dtype, out_dtype, V):
-    """Return the compiled kernel `(x, panels, bias, out, scratch, problem, worker, n_workers)`."""
+    """Return the compiled kernel `(x, panels, bias, out, scratch, problem, turns, worker)`."""
     lanes, R = host().lanes(dtype.itemsize), host().panel_rows
     width, itemsize = V * lanes, dtype.itemsize
 
-    def run(x, panels, bias, out, scratch, problem, worker, n_workers):
+    def run(x, panels, bias, out, scratch, problem, turns, worker):
         reduced, taps, step = problem[REDUCED], problem[TAPS], problem[STEP]
         blocks, lane_groups, stage_row = problem[BLOCKS], problem[LANE_GROUPS], problem[STAGE_ROW]
         filter_block, filter_block_lanes = problem[FILTER_BLOCK], problem[FILTER_BLOCK_LANES]
@@ -191,7 +192,8 @@ def kernel(x_dtype, dtype, out_dtype, V):
         acc = worker * problem[SCRATCH]
         stage = acc + problem[ACC_SIZE]
         spare = acc + problem[SCRATCH] - 2 * lanes
-        for index in range(worker * problem[ITEMS] // n_workers, (worker + 1) * problem[ITEMS] // n_workers):
+        index = take(turns, NEXT_ITEM)
+        while index < problem[ITEMS]:
             item, lane_group = divmod(index, lane_groups)
             group, row_block = divmod(item, problem[ROW_BLOCKS])
             first = row_block * problem[BLOCK_OF_ROWS]
@@ -242,6 +244,7 @@ def kernel(x_dtype, dtype, out_dtype, V):
                 out, bias, scratch, acc, acc_row, spare, problem, group, block_from * width, block_to * width,
                 first, last, lanes,
             )  # fmt: skip
+            index = take(turns, NEXT_ITEM)
 
     return jit.compile_kernel(run, jit.kernel_arguments(x_dtype, dtype, out_dtype))
 

@@ -17,6 +17,7 @@ from numba_tconv.backends.cpu.layout import Layout
 from numba_tconv.backends.cpu.staging import copy_bytes, put, stage_rows, zero_run
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.tile import address, panel_rows
+from numba_tconv.backends.cpu.turns import NEXT_ITEM, take
 from numba_tconv.geometry import Geometry
 
 # Below, packing is cheap, filters are too few to share, or adding products up outweighs the sums over channels.
@@ -62,11 +63,11 @@ def _store_filter(out, bias, scratch, acc, acc_row, sums, problem, channel):
 
 @jit.once
 def kernel(x_dtype, dtype, out_dtype):
-    """Return the compiled kernel `(x, weight, bias, out, scratch, problem, worker, n_workers)`."""
+    """Return the compiled kernel `(x, weight, bias, out, scratch, problem, turns, worker)`."""
     lanes, R, V = host().lanes(dtype.itemsize), host().panel_rows, 2
     width, itemsize = V * lanes, dtype.itemsize
 
-    def run(x, weight, bias, out, scratch, problem, worker, n_workers):
+    def run(x, weight, bias, out, scratch, problem, turns, worker):
         filters, filter_size = problem[FILTERS], problem[FILTER_SIZE]
         rows, weight_row = problem[SIGNALS] * problem[LENGTH], filters * filter_size
         shares = problem[SHARES]
@@ -75,7 +76,8 @@ def kernel(x_dtype, dtype, out_dtype):
         stage = acc + problem[ACC_SIZE]
         block = stage + problem[STAGE_SIZE]
         sums = block + problem[BLOCK_SIZE]
-        for index in range(worker * items // n_workers, (worker + 1) * items // n_workers):
+        index = take(turns, NEXT_ITEM)
+        while index < items:
             group, item = divmod(index, shares)
             filter_from, filter_to = item * filters // shares, (item + 1) * filters // shares
             n_lanes = (filter_to - filter_from) * filter_size
@@ -109,6 +111,7 @@ def kernel(x_dtype, dtype, out_dtype):
                     out, bias, scratch, acc + (f - filter_from) * filter_size, acc_row, sums, problem,
                     group * filters + f,
                 )  # fmt: skip
+            index = take(turns, NEXT_ITEM)
 
     return jit.compile_kernel(run, jit.kernel_arguments(x_dtype, dtype, out_dtype))
 

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from llvmlite import ir
+import numpy as np
 from numba import prange, types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
 from numba_tconv.backends.cpu import jit
+from numba_tconv.backends.cpu.turns import SIZE, take_part
 
 # Below this many multiply-adds a call stays on its thread. Where two awake threads of a Zen 4 begin to win: 0.5 million
 # for a FIR filter, 0.4 for dense layers, 0.1 for a depthwise one, which waits for memory. A launch costs 3 us more.
@@ -62,23 +61,9 @@ def workers(work: int) -> int:
     return numba.get_num_threads()
 
 
-@intrinsic
-def _call(typingctx, address, arguments, worker, n_workers):
-    """Call the compiled kernel at `address` with `(*arguments, worker, n_workers)`."""
-
-    def codegen(context, builder, sig, args):
-        values = [*cgutils.unpack_tuple(builder, args[1]), args[2], args[3]]
-        kinds = [context.get_value_type(kind) for kind in (*sig.args[1], types.int64, types.int64)]
-        function = ir.FunctionType(context.get_value_type(types.none), kinds)
-        builder.call(builder.inttoptr(args[0], function.as_pointer()), values)
-        return context.get_dummy_value()
-
-    return types.void(types.intp, arguments, types.int64, types.int64), codegen
-
-
 @jit.once
 def _spread(kernel):
-    """Return the launcher `(address, arguments, n_workers)` for a kernel, and the kernel's address.
+    """Return the launcher `(address, arguments, turns, n_workers)` for a kernel, and the kernel's address.
 
     By its address: compiled into a parallel loop the kernel would be optimised a second time (a layer's first call
     compiled for 4 s instead of 3). And not as a function object, which costs 35 us a launch to unbox.
@@ -91,26 +76,26 @@ def _spread(kernel):
 
 @jit.once
 def _launcher(arguments):
-    def spread(address, arguments, n_workers):
+    def spread(address, arguments, turns, n_workers):
         for worker in prange(n_workers):
-            _call(address, arguments, worker, n_workers)
+            take_part(address, arguments, turns, worker, n_workers)
 
-    return jit.compile_kernel(spread, (types.intp, types.Tuple(arguments), types.int64), parallel=True)
+    kinds = (types.intp, types.Tuple(arguments), jit.array(np.int64, 1), types.int64)
+    return jit.compile_kernel(spread, kinds, parallel=True)
 
 
 def launch(kernel: Any, arguments: tuple, n_workers: int) -> None:
-    """Run `kernel(*arguments, worker, n_workers)` for every worker, on one thread each where that is safe just now."""
-    if n_workers == 1:
-        kernel(*arguments, 0, 1)
-        return
-    spread, address = _spread(kernel)
-    if _layer() in ("omp", "tbb"):
-        spread(address, arguments, n_workers)
-    elif _one_launch.acquire(blocking=False):
-        try:
-            spread(address, arguments, n_workers)
-        finally:
-            _one_launch.release()
-    else:
-        for worker in range(n_workers):
-            kernel(*arguments, worker, n_workers)
+    """Run `kernel(*arguments, turns, worker)` for every worker, on one thread each where that is safe just now."""
+    turns = np.zeros(SIZE, np.int64)
+    if n_workers > 1:
+        spread, address = _spread(kernel)
+        if _layer() in ("omp", "tbb"):
+            spread(address, arguments, turns, n_workers)
+            return
+        if _one_launch.acquire(blocking=False):
+            try:
+                spread(address, arguments, turns, n_workers)
+            finally:
+                _one_launch.release()
+            return
+    kernel(*arguments, turns, 0)
