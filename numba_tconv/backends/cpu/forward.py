@@ -10,7 +10,8 @@ from functools import cache, lru_cache, partial
 import numpy as np
 
 from numba_tconv.backends.cpu import fir, panels, scatter, threads
-from numba_tconv.backends.cpu.layout import Layout, pack, plan_layout
+from numba_tconv.backends.cpu.layout import Layout, plan_layout
+from numba_tconv.backends.cpu.pack import pack
 from numba_tconv.backends.cpu.staging import HALF
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.geometry import Geometry
