@@ -17,7 +17,7 @@ from numba_tconv.backends.cpu.layout import Layout
 from numba_tconv.backends.cpu.staging import copy_bytes, put, stage_samples
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.tile import address, fir_tile
-from numba_tconv.backends.cpu.turns import NEXT_ITEM, take
+from numba_tconv.backends.cpu.turns import take
 from numba_tconv.geometry import Geometry
 
 # Staged samples of one item stay in L2.
@@ -74,7 +74,7 @@ def kernel(x_dtype, dtype, out_dtype, S, unit, parts):
         is_plain_x, is_plain_out = problem[IS_PLAIN_X], problem[IS_PLAIN_OUT]
         spill = worker * problem[SCRATCH]
         stage = spill + tile_size
-        index = take(turns, NEXT_ITEM)
+        index = take(turns)
         while index < problem[ITEMS]:
             item, row_block = divmod(index, problem[ROW_BLOCKS])
             signal, f = divmod(item, problem[ALL_FILTERS])
@@ -82,7 +82,6 @@ def kernel(x_dtype, dtype, out_dtype, S, unit, parts):
             group = f // problem[FILTERS]
             first = problem[FIRST_ROW] + row_block * problem[BLOCK_OF_ROWS]
             last = min(problem[FIRST_ROW] + problem[ROWS], first + problem[BLOCK_OF_ROWS])
-            next_block = (problem[BLOCK_OF_ROWS] + halo) * x.strides[2]
             x_start = address(x) + n * x.strides[0] + group * problem[CHANNELS] * x.strides[1]
             out_start = address(out) + n * out.strides[0] + f * out.strides[1]
             spilled = address(scratch) + spill * itemsize
@@ -101,13 +100,15 @@ def kernel(x_dtype, dtype, out_dtype, S, unit, parts):
                         _stage(x, scratch, stage, problem, n, group, part, staged_from, tile_rows + halo, unit)
                     source = address(scratch) + (stage + (row - staged_from) * unit) * itemsize
                     channel_step = problem[STAGE_ROW]
+                # What is read in place the processor fetches by itself: asking for it cost a depthwise layer 30 %.
+                ahead = 0 if is_plain_x else x_start + (row + problem[BLOCK_OF_ROWS] + halo) * unit * x.strides[2]
                 is_inside = is_plain_out and fits
                 target = out_start + produced * itemsize if is_inside else spilled
                 fir_tile(
                     source, channel_step, -step * unit,
                     taps, f * problem[REDUCED] * problem[TAPS] * S, problem[REDUCED], problem[TAPS],
                     bias, f * problem[PARTS] + part, target,
-                    (x_start + row * x.strides[2] + next_block, x.strides[1]), S, V, lanes, unit, parts,
+                    (ahead, x.strides[1]), S, V, lanes, unit, parts,
                 )  # fmt: skip
                 if is_inside:
                     continue
@@ -117,7 +118,7 @@ def kernel(x_dtype, dtype, out_dtype, S, unit, parts):
                     copy_bytes(out_start + start, spilled + begin * itemsize, max(0, end - begin) * itemsize)
                 else:
                     _store(out, scratch, spill, problem, n, f, part, row, min(tile_rows, last - row), parts)
-            index = take(turns, NEXT_ITEM)
+            index = take(turns)
 
     return jit.compile_kernel(run, jit.kernel_arguments(x_dtype, dtype, out_dtype))
 

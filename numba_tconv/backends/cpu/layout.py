@@ -168,10 +168,10 @@ def _panel_shape(filters: int, rows: int, filter_size: int, lanes: int) -> tuple
     tiles. Filters too few for that, or with more branches than make a block of handy size, stand one behind the other.
     """
     if filters < lanes // 2 or rows > MOST_WOVEN_ROWS:
-        choices = [1]
+        choices = {1}
     else:
-        choices = sorted({-(-filters // n) for n in range(1, filters // (lanes // 2) + 1)})
-        choices = [choice for choice in choices if choice * rows <= MOST_WOVEN_LANES] or choices[:1]
+        choices = {-(-filters // n) for n in range(1, filters // (lanes // 2) + 1)}
+        choices = {choice for choice in choices if choice * rows <= MOST_WOVEN_LANES}
 
     def cost(choice: tuple[int, int]) -> tuple[float, bool, int]:
         filter_block, width = choice

@@ -14,46 +14,53 @@ from numba_tconv.backends.cpu.layout import Layout
 from numba_tconv.backends.cpu.staging import copy_bytes
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.tile import address, transpose
-from numba_tconv.backends.cpu.turns import NEXT_ITEM, take
+from numba_tconv.backends.cpu.turns import take
 
-# Multiply-adds that take as long as packing one number.
+# Multiply-adds that count as packing one number: two threads begin to win at 65 thousand numbers.
 PACK_WORK = 8
+# Weights of an item. Channel by channel, two threads wrote neighbouring lines and were slower than one.
+ITEM_SIZE = 1 << 14
 
 (
     GROUPS, BLOCKS, FILTERS, REDUCED, FILTER_SIZE, FILTER_LANES, TAPS, WIDTH, FILTER_BLOCK, FILTER_BLOCK_LANES,
-) = range(10)  # fmt: skip
+    CHANNELS_OF_ITEM,
+) = range(11)  # fmt: skip
 
 
 @jit.once
 def _copy_kernel(dtype):
-    """Return the kernel that packs lanes along branches: runs of taps are copied. Arguments as of `_weave_kernel`."""
+    """Return the kernel that packs lanes along branches: runs of taps are copied.
+
+    Arguments as of `_weave_kernel`; the scratch is not used.
+    """
     itemsize = dtype.itemsize
 
     def pack_share(weight, panels, scratch, problem, turns, worker):
         filters, reduced, width = problem[FILTERS], problem[REDUCED], problem[WIDTH]
         size, rows, taps = problem[FILTER_SIZE], problem[FILTER_LANES], problem[TAPS]
-        count = problem[GROUPS] * reduced
+        count, channels = problem[GROUPS] * reduced, problem[CHANNELS_OF_ITEM]
         # Channel by channel, all panels of each: weights are read in one run. Panel by panel, every read of a layer
         # with large strides came from another page: 14.9 ms instead of 11.0 for 2049 -> 1 (4096, 1024).
-        index = take(turns, NEXT_ITEM)
-        while index < count:
-            group, channel = divmod(index, reduced)
-            for block in range(problem[BLOCKS]):
-                panel = ((group * problem[BLOCKS] + block) * reduced + channel) * taps * width
-                lane = 0
-                while lane < width:
-                    f, row = divmod(block * width + lane, rows)
-                    run = min(width - lane, rows - row)
-                    for j in range(taps if f < filters else 0):
-                        tap = row + rows * j
-                        source = (index * filters + f) * size + tap
-                        target = panel + j * width + lane
-                        copy_bytes(
-                            address(panels) + target * itemsize, address(weight) + source * itemsize,
-                            max(0, min(run, size - tap)) * itemsize,
-                        )  # fmt: skip
-                    lane += run
-            index = take(turns, NEXT_ITEM)
+        item = take(turns)
+        while item * channels < count:
+            for index in range(item * channels, min(count, (item + 1) * channels)):
+                group, channel = divmod(index, reduced)
+                for block in range(problem[BLOCKS]):
+                    panel = ((group * problem[BLOCKS] + block) * reduced + channel) * taps * width
+                    lane = 0
+                    while lane < width:
+                        f, row = divmod(block * width + lane, rows)
+                        run = min(width - lane, rows - row)
+                        for j in range(taps if f < filters else 0):
+                            tap = row + rows * j
+                            source = (index * filters + f) * size + tap
+                            target = panel + j * width + lane
+                            copy_bytes(
+                                address(panels) + target * itemsize, address(weight) + source * itemsize,
+                                max(0, min(run, size - tap)) * itemsize,
+                            )  # fmt: skip
+                        lane += run
+            item = take(turns)
 
     return jit.compile_kernel(pack_share, _pack_arguments(dtype))
 
@@ -71,36 +78,37 @@ def _weave_kernel(dtype, width):
         size, rows, taps = problem[FILTER_SIZE], problem[FILTER_LANES], problem[TAPS]
         filter_block, filter_block_lanes = problem[FILTER_BLOCK], problem[FILTER_BLOCK_LANES]
         tile = address(scratch) + worker * lanes * lanes * itemsize
-        count = problem[GROUPS] * reduced
-        index = take(turns, NEXT_ITEM)
-        while index < count:
-            group, channel = divmod(index, reduced)
-            for block in range(-(-filters // filter_block)):
-                here = min(filter_block, filters - block * filter_block)
-                for aside in range(0, here, lanes):
-                    source = (index * filters + block * filter_block + aside) * size
-                    height = min(lanes, here - aside)
-                    is_tile = filter_block % lanes == 0 and height == lanes
-                    # The last tile would read beyond the weights where a filter is no multiple of a vector.
-                    is_tile &= source + lanes * size + lanes <= weight.size
-                    for first in range(0, size, lanes):
-                        if is_tile:
-                            transpose(address(weight) + (source + first) * itemsize, size, tile, scratch, lanes)
-                        j, row = divmod(first, rows)
-                        for tap in range(first, min(size, first + lanes)):
-                            for i in range(1 if is_tile else height):
-                                lane = block * filter_block_lanes + row * filter_block + aside + i
-                                panel = (group * blocks + lane // width) * reduced + channel
-                                at = (panel * taps + j) * width + lane % width
-                                if is_tile:
-                                    vector = tile + (tap - first) * lanes * itemsize
-                                    copy_bytes(address(panels) + at * itemsize, vector, lanes * itemsize)
-                                else:
-                                    panels[at] = weight[source + i * size + tap]
-                            row += 1
-                            if row == rows:
-                                j, row = j + 1, 0
-            index = take(turns, NEXT_ITEM)
+        count, channels = problem[GROUPS] * reduced, problem[CHANNELS_OF_ITEM]
+        item = take(turns)
+        while item * channels < count:
+            for index in range(item * channels, min(count, (item + 1) * channels)):
+                group, channel = divmod(index, reduced)
+                for block in range(-(-filters // filter_block)):
+                    here = min(filter_block, filters - block * filter_block)
+                    for aside in range(0, here, lanes):
+                        source = (index * filters + block * filter_block + aside) * size
+                        height = min(lanes, here - aside)
+                        is_tile = filter_block % lanes == 0 and height == lanes
+                        # The last tile would read beyond the weights where a filter is no multiple of a vector.
+                        is_tile &= source + lanes * size + lanes <= weight.size
+                        for first in range(0, size, lanes):
+                            if is_tile:
+                                transpose(address(weight) + (source + first) * itemsize, size, tile, scratch, lanes)
+                            j, row = divmod(first, rows)
+                            for tap in range(first, min(size, first + lanes)):
+                                for i in range(1 if is_tile else height):
+                                    lane = block * filter_block_lanes + row * filter_block + aside + i
+                                    panel = (group * blocks + lane // width) * reduced + channel
+                                    at = (panel * taps + j) * width + lane % width
+                                    if is_tile:
+                                        vector = tile + (tap - first) * lanes * itemsize
+                                        copy_bytes(address(panels) + at * itemsize, vector, lanes * itemsize)
+                                    else:
+                                        panels[at] = weight[source + i * size + tap]
+                                row += 1
+                                if row == rows:
+                                    j, row = j + 1, 0
+            item = take(turns)
 
     return jit.compile_kernel(pack_share, _pack_arguments(dtype))
 
@@ -125,6 +133,7 @@ def _problem(layout: Layout) -> np.ndarray:
         WIDTH: layout.width,
         FILTER_BLOCK: layout.filter_block,
         FILTER_BLOCK_LANES: layout.filter_block_lanes,
+        CHANNELS_OF_ITEM: -(-ITEM_SIZE // (layout.filters * layout.filter_size * layout.weight_parts)),
     }
     return np.array([values[k] for k in range(len(values))], np.int64)
 
@@ -132,14 +141,11 @@ def _problem(layout: Layout) -> np.ndarray:
 def _as_real(layout: Layout, weight: np.ndarray) -> np.ndarray:
     """Return the weight (reduced channel, filter, tap * part) of the equal real problem, contiguous."""
     if layout.weight_parts == 1:
-        return (
-            weight if weight.dtype == layout.dtype and weight.flags.c_contiguous else weight.astype(layout.dtype, "C")
-        )
+        return np.ascontiguousarray(weight, layout.dtype)
     pairs = np.ascontiguousarray(weight, np.result_type(layout.dtype, np.complex64))
     if layout.x_parts == 2:
-        rotated = np.empty_like(
-            pairs
-        )  # what the imaginary half of a sample adds; 1j*pairs would make NaN of infinities
+        # What the imaginary half of a sample adds; 1j*pairs would make NaN of infinities.
+        rotated = np.empty_like(pairs)
         rotated.real, rotated.imag = -pairs.imag, pairs.real
         pairs = np.stack([pairs, rotated], axis=1)
     return pairs.view(layout.dtype)

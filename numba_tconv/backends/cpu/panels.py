@@ -19,7 +19,7 @@ from numba_tconv.backends.cpu.layout import Layout
 from numba_tconv.backends.cpu.staging import put, stage_samples, zero_run
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.tile import address, copy_rows, panel_rows, weave_tile
-from numba_tconv.backends.cpu.turns import NEXT_ITEM, take
+from numba_tconv.backends.cpu.turns import take
 from numba_tconv.geometry import Geometry
 
 # Numbers of the reduction (channels x taps) between two visits to the accumulators: a visit costs about 50 cycles,
@@ -186,20 +186,21 @@ def kernel(x_dtype, dtype, out_dtype, V):
         reduced, taps, step = problem[REDUCED], problem[TAPS], problem[STEP]
         blocks, lane_groups, stage_row = problem[BLOCKS], problem[LANE_GROUPS], problem[STAGE_ROW]
         filter_block, filter_block_lanes = problem[FILTER_BLOCK], problem[FILTER_BLOCK_LANES]
-        # The blocks of filters that stand side by side are stored together.
+        # The panels of filters that stand side by side are stored together.
         together = problem[BLOCKS_TOGETHER]
+        units = blocks // together
         copies = problem[COPIES]
         acc = worker * problem[SCRATCH]
         stage = acc + problem[ACC_SIZE]
         spare = acc + problem[SCRATCH] - 2 * lanes
-        index = take(turns, NEXT_ITEM)
+        index = take(turns)
         while index < problem[ITEMS]:
             item, lane_group = divmod(index, lane_groups)
             group, row_block = divmod(item, problem[ROW_BLOCKS])
             first = row_block * problem[BLOCK_OF_ROWS]
             last = min(problem[TOTAL_ROWS], first + problem[BLOCK_OF_ROWS])
-            block_from = lane_group * (blocks // together) // lane_groups * together
-            block_to = (lane_group + 1) * (blocks // together) // lane_groups * together
+            block_from = lane_group * units // lane_groups * together
+            block_to = (lane_group + 1) * units // lane_groups * together
             acc_row = (block_to - block_from) * width
             panel_step = reduced * taps * width if last - first < 64 else 0
             next_first = (index + 1) // lane_groups % problem[ROW_BLOCKS] * problem[BLOCK_OF_ROWS]
@@ -209,16 +210,14 @@ def kernel(x_dtype, dtype, out_dtype, V):
                     n_taps = min(problem[TAP_BLOCK], taps - tap)
                     if copies == 0:
                         reach, a_i, a_j = (n_taps - 1) * step, stage_row, -step
-                        start, n_shifts = first + problem[SHARED_HALO] - tap * step - reach, 1
+                        start, shift, n_shifts = first + problem[SHARED_HALO] - tap * step - reach, 0, 1
                     else:
                         reach, a_i, a_j = 0, copies * stage_row, stage_row
-                        start, n_shifts = first, n_taps
-                    # Called in one place: Numba compiles a literal argument's own variant, for 0.2 s.
+                        start, shift, n_shifts = first, tap * step, n_taps
                     for j in range(n_shifts):
-                        shift = (tap + j) * step if copies else j
                         _stage(
                             x, scratch, stage + j * a_j, a_i, problem, group, channel, n_channels, start,
-                            last - first + reach, shift,
+                            last - first + reach, shift + j * step,
                         )  # fmt: skip
                     # What is staged next travels into L2 while the first panel is multiplied.
                     next_channel = channel + n_channels
@@ -244,7 +243,7 @@ def kernel(x_dtype, dtype, out_dtype, V):
                 out, bias, scratch, acc, acc_row, spare, problem, group, block_from * width, block_to * width,
                 first, last, lanes,
             )  # fmt: skip
-            index = take(turns, NEXT_ITEM)
+            index = take(turns)
 
     return jit.compile_kernel(run, jit.kernel_arguments(x_dtype, dtype, out_dtype))
 

@@ -17,7 +17,7 @@ from numba_tconv.backends.cpu.layout import Layout
 from numba_tconv.backends.cpu.staging import copy_bytes, put, stage_rows, zero_run
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.tile import address, panel_rows
-from numba_tconv.backends.cpu.turns import NEXT_ITEM, take
+from numba_tconv.backends.cpu.turns import take
 from numba_tconv.geometry import Geometry
 
 # Below, packing is cheap, filters are too few to share, or adding products up outweighs the sums over channels.
@@ -76,7 +76,7 @@ def kernel(x_dtype, dtype, out_dtype):
         stage = acc + problem[ACC_SIZE]
         block = stage + problem[STAGE_SIZE]
         sums = block + problem[BLOCK_SIZE]
-        index = take(turns, NEXT_ITEM)
+        index = take(turns)
         while index < items:
             group, item = divmod(index, shares)
             filter_from, filter_to = item * filters // shares, (item + 1) * filters // shares
@@ -111,7 +111,7 @@ def kernel(x_dtype, dtype, out_dtype):
                     out, bias, scratch, acc + (f - filter_from) * filter_size, acc_row, sums, problem,
                     group * filters + f,
                 )  # fmt: skip
-            index = take(turns, NEXT_ITEM)
+            index = take(turns)
 
     return jit.compile_kernel(run, jit.kernel_arguments(x_dtype, dtype, out_dtype))
 

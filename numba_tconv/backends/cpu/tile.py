@@ -107,16 +107,19 @@ def _accumulate(vectors, rows, columns, counts, accumulators, ahead, b_ahead=Non
     """Emit the two reduction loops: `acc[r][v] += A[a0 + i*a_i + j*a_j + r] * B[b0 + i*b_i + j*b_j + v*lanes]`.
 
     `rows` and `columns` are `(pointer, offset, step of i, step of j)`, `counts` the trip counts of i and j. Meanwhile
-    these lines travel into L2: for every i those of `ahead`, pairs (address, step of i in bytes), and for every j those
-    `b_ahead` numbers behind B.
+    lines travel into L2: for every i those from `ahead` on, (address or 0 for none, step of i in bytes, lines), and for
+    every j those `b_ahead` numbers behind B.
     """
     builder = vectors.builder
     (a, a0, a_i, a_j), (b, b0, b_i, b_j) = rows, columns
     with cgutils.for_range(builder, counts[0]) as outer:
         a1 = builder.add(a0, builder.mul(outer.index, a_i))
         b1 = builder.add(b0, builder.mul(outer.index, b_i))
-        for line, step in ahead:
-            vectors.prefetch(builder.add(line, builder.mul(outer.index, step)))
+        line, step, n_lines = ahead
+        with builder.if_then(builder.icmp_signed("!=", line, vectors.index(0))):
+            line = builder.add(line, builder.mul(outer.index, step))
+            for k in range(n_lines):
+                vectors.prefetch(builder.add(line, vectors.index(64 * k)))
         with cgutils.for_range(builder, counts[1]) as inner:
             a2 = builder.add(a1, builder.mul(inner.index, a_j))
             b2 = builder.add(b1, builder.mul(inner.index, b_j))
@@ -152,7 +155,7 @@ def _panel_tile(vectors, rows, columns, counts, target, first, shape, ahead):
         with add:
             for r, v in places:
                 builder.store(vectors.load(d, at(r, v)), acc[r][v])
-    _accumulate(vectors, rows, columns, counts, acc, [ahead[:2]], ahead[2])
+    _accumulate(vectors, rows, columns, counts, acc, (*ahead[:2], 1), ahead[2])
     for r, v in places:
         vectors.store(builder.load(acc[r][v]), d, at(r, v))
 
@@ -219,7 +222,7 @@ def fir_tile(typingctx, x, x_i, x_j, W, w0, I, J, bias, b0, out, ahead, S, V, la
     `x` on; the rows are interleaved in units of `unit` lanes (2 where X holds complex numbers under real taps).
     `parts` is 2 for complex results: then the bias is a pair, over the lanes where unit is 2, over the rows where it
     is 1. Addresses, so that one tile serves the caller's arrays and scratch. Meanwhile V lines of every i travel into
-    L2: `ahead = (address, step of i in bytes)`.
+    L2: `ahead = (address or 0 for none, step of i in bytes)`.
     """
     if not _are_literals(S, V, lanes, unit, parts):
         return None
@@ -248,11 +251,7 @@ def fir_tile(typingctx, x, x_i, x_j, W, w0, I, J, bias, b0, out, ahead, S, V, la
             (x, vectors.index(0), args[1], args[2]),
             (args[5], args[6]),
             acc,
-            [
-                (builder.add(line, vectors.index(64 * v)), step)
-                for line, step in [cgutils.unpack_tuple(builder, args[10])]
-                for v in range(n_vectors)
-            ],
+            (*cgutils.unpack_tuple(builder, args[10]), n_vectors),
         )
         for v in range(n_vectors):
             for k, vector in enumerate(vectors.weave([builder.load(row[v]) for row in acc], n_unit)):

@@ -16,15 +16,21 @@ NEXT_ITEM, BEGUN = range(2)
 SIZE = 2
 
 
+def _count(context, builder, kind, turns, counter):
+    """Emit an atomic `turns[counter] += 1`; return the place and what stood there."""
+    data = context.make_array(kind)(context, builder, turns).data
+    place = builder.gep(data, [context.get_constant(types.intp, counter)])
+    return place, builder.atomic_rmw("add", place, ir.Constant(place.type.pointee, 1), "monotonic")
+
+
 @intrinsic
-def take(typingctx, turns, counter):
-    """Return a counter, and add one to it: atomic."""
+def take(typingctx, turns):
+    """Return the next item, which is the caller's then."""
 
     def codegen(context, builder, sig, args):
-        place = builder.gep(context.make_array(sig.args[0])(context, builder, args[0]).data, [args[1]])
-        return builder.atomic_rmw("add", place, ir.Constant(place.type.pointee, 1), "monotonic")
+        return _count(context, builder, sig.args[0], args[0], NEXT_ITEM)[1]
 
-    return types.int64(turns, types.intp), codegen
+    return types.int64(turns), codegen
 
 
 @intrinsic
@@ -32,16 +38,13 @@ def take_part(typingctx, address, arguments, turns, worker, n_workers):
     """Call the compiled kernel at `address` with `(*arguments, turns, worker)`, as one of `n_workers`.
 
     Afterwards all items are done or in other hands. A worker that has not begun may be waiting for this very core, on
-    which OpenMP would now spin until the scheduler's next tick: then leave it for a moment. After a rest, a call of
-    0.35 ms took 4 or 8 in most cases, and takes 2 at most now.
+    which OpenMP would now spin until the scheduler's next tick: then leave it for a moment. After a rest beside another
+    library, a call of 0.35 ms took 8 ms and the next one 4; now 2 and 0.5 in most cases, in some still 4 or 8.
     """
 
     def codegen(context, builder, sig, args):
         address, arguments, turns, worker, n_workers = args
-        counters = context.make_array(sig.args[2])(context, builder, turns).data
-        begun = builder.gep(counters, [context.get_constant(types.intp, BEGUN)])
-        one = ir.Constant(begun.type.pointee, 1)
-        builder.atomic_rmw("add", begun, one, "monotonic")
+        begun, _ = _count(context, builder, sig.args[2], turns, BEGUN)
         values = [*cgutils.unpack_tuple(builder, arguments), turns, worker]
         kinds = [context.get_value_type(kind) for kind in (*sig.args[1], *sig.args[2:4])]
         function = ir.FunctionType(context.get_value_type(types.none), kinds)
