@@ -183,3 +183,57 @@ def geometry(
             f"for a full length of {result.full_length}"
         )
     return result
+
+
+@dataclass(frozen=True, eq=False)
+class RateChange:
+    """The integers of one change of rate: upsample, filter, keep every `down`-th. Made by `rate_change`, once.
+
+    With `full` as above, the outputs are `y[n] = full[left + down*n]`; `full` is zero beyond its ends. Outputs repeat
+    their phases after `up/g` of them, which is `down/g` inputs, where `g = gcd(up, down)` (Crochiere and Rabiner,
+    "Multirate Digital Signal Processing", 1983, section 3.3)::
+
+        y[(up/g)*m + p] = sum_j h[r + up*j] * x[(down/g)*m + q - j]          q, r = divmod(left + down*p, up)
+
+    Attributes
+    ----------
+    length, filter_size, up, down : int
+        Input samples, taps, and the rates.
+    left : int
+        Place of the first output in the full one.
+    output_length : int
+        Output samples.
+    """
+
+    length: int
+    filter_size: int
+    up: int
+    down: int
+    left: int
+    output_length: int
+
+    @cached_property
+    def taps_per_phase(self) -> int:
+        """Taps of the longest phase."""
+        return -(-self.filter_size // self.up)
+
+    @cached_property
+    def phases(self) -> int:
+        """Phases that have a tap."""
+        return min(self.up, self.filter_size)
+
+    @cached_property
+    def outputs_per_period(self) -> int:
+        """Outputs after which the phases repeat."""
+        return self.up // gcd(self.up, self.down)
+
+    @cached_property
+    def inputs_per_period(self) -> int:
+        """Inputs after which the phases repeat."""
+        return self.down // gcd(self.up, self.down)
+
+
+@lru_cache(maxsize=4096)
+def rate_change(length: int, filter_size: int, up: int, down: int, left: int, output_length: int) -> RateChange:
+    """Return the `RateChange` of checked integers."""
+    return RateChange(length, filter_size, up, down, left, output_length)

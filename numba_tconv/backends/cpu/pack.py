@@ -5,6 +5,7 @@ transposed in registers where filters stand side by side, runs of taps copied wh
 """
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numba import types
@@ -93,7 +94,7 @@ def _weave_kernel(dtype, width):
                         is_tile &= source + lanes * size + lanes <= weight.size
                         for first in range(0, size, lanes):
                             if is_tile:
-                                transpose(address(weight) + (source + first) * itemsize, size, tile, scratch, lanes)
+                                transpose(address(weight) + (source + first) * itemsize, size, tile, lanes, scratch, lanes)
                             j, row = divmod(first, rows)
                             for tap in range(first, min(size, first + lanes)):
                                 for i in range(1 if is_tile else height):
@@ -153,6 +154,11 @@ def _as_real(layout: Layout, weight: np.ndarray) -> np.ndarray:
 
 def pack(layout: Layout, weight: np.ndarray) -> np.ndarray:
     """Return the panels of `weight` (in_channels, filters of a group, filter_size), real or complex."""
+    size = layout.filter_size * layout.weight_parts
+    if layout.is_fir:  # the filters one behind the other, filled up to whole rows
+        panels = np.zeros((layout.groups, layout.filters, layout.reduced_channels, layout.taps * layout.width), layout.dtype)
+        panels[..., :size] = _as_real(layout, weight).reshape(layout.groups, -1, layout.filters, size).swapaxes(1, 2)
+        return panels.reshape(-1)
     # Taps and filters that do not exist are zero.
     panels = (np.empty if layout.is_full else np.zeros)(layout.size, layout.dtype)
     n_workers = threads.workers(layout.size * PACK_WORK)
@@ -163,3 +169,34 @@ def pack(layout: Layout, weight: np.ndarray) -> np.ndarray:
         scratch = np.empty(n_workers * host().lanes(layout.dtype.itemsize) ** 2, layout.dtype)
     threads.launch(kernel, (_as_real(layout, weight).reshape(-1), panels, scratch, _problem(layout)), n_workers)
     return panels
+
+
+class Taps(NamedTuple):
+    """The taps of a change of rate, `numbers[bank][set][phase][tap][part]`, flat.
+
+    Complex taps are two sets, one for the real half of the output and one for the imaginary; with a complex input each
+    tap then has two parts, the imaginary first.
+    """
+
+    numbers: np.ndarray
+    banks: int
+    sets: int
+    reduced: int
+
+
+def pack_phases(h: np.ndarray, up: int, dtype: np.dtype, x_parts: int) -> Taps:
+    """Return the filters `h` (bank, tap) by phases of `up`, for inputs of one or two parts; computed in `dtype`."""
+    banks, size = h.shape
+    if h.dtype.kind != "c":
+        parts = h[:, None, None]
+    elif x_parts == 1:
+        parts = np.stack([h.real, h.imag], axis=1)[:, :, None]
+    else:
+        parts = np.stack([np.stack([-h.imag, h.real], axis=1), np.stack([h.real, h.imag], axis=1)], axis=1)
+    sets, reduced = parts.shape[1:3]
+    # With more phases than taps, those without a tap take no room.
+    phases, taps = min(up, size), -(-size // up)
+    filled = np.zeros((banks, sets, reduced, taps * phases), dtype)
+    filled[..., :size] = parts
+    numbers = filled.reshape(banks, sets, reduced, taps, phases).transpose(0, 1, 4, 3, 2)
+    return Taps(np.ascontiguousarray(numbers).reshape(-1), banks, sets, reduced)

@@ -16,6 +16,13 @@ from numba_tconv.backends.cpu.tile import address
 HALF = np.dtype(np.uint16)
 
 
+def in_parts(array: np.ndarray) -> np.ndarray:
+    """View (batch, channel, time) as (batch, channel, time, part), parts real; float16 as its bits."""
+    if array.dtype.kind == "c":
+        return array[..., None].view(array.real.dtype)
+    return (array.view(HALF) if array.dtype.char == "e" else array)[..., None]
+
+
 @jit.helper
 def half_to_float(bits):
     """Widen the bits of a float16; subnormals, infinities and NaN included."""
@@ -117,6 +124,17 @@ def _as_float_overload(value, half, stage):
 
 
 @jit.helper
+def _stage_run(x, offset, step, count, half, stage, at):
+    """Write `count` samples to `stage[at:]`: the first `offset` bytes behind x's data pointer, then `step` bytes on."""
+    if is_same_dtype(x, stage) and step == x.itemsize:
+        copy_bytes(address(stage) + at * step, address(x) + offset, count * step)
+    else:
+        for k in range(at, at + count):
+            stage[k] = _as_float(_read(x, offset), half, stage)
+            offset += step
+
+
+@jit.helper
 def stage_samples(x, n, c, first, part, count, length, half, stage, at):
     """Write `count` samples from time `first` on to `stage[at:]`, zeros before and after the signal."""
     begin = min(max(-first, 0), count)
@@ -124,12 +142,18 @@ def stage_samples(x, n, c, first, part, count, length, half, stage, at):
     zero_run(stage, at, begin)
     step = x.strides[2]
     offset = n * x.strides[0] + c * x.strides[1] + (first + begin) * step + part * x.strides[3]
-    if is_same_dtype(x, stage) and step == x.itemsize:
-        copy_bytes(address(stage) + (at + begin) * step, address(x) + offset, (end - begin) * step)
-    else:
-        for k in range(begin, end):
-            stage[at + k] = _as_float(_read(x, offset), half, stage)
-            offset += step
+    _stage_run(x, offset, step, end - begin, half, stage, at + begin)
+    zero_run(stage, at + end, count - end)
+
+
+@jit.helper
+def stage_every(x, offset, first, step, count, length, half, stage, at):
+    """`stage_samples` of every `step`-th sample; the signal begins `offset` bytes behind x's data pointer."""
+    begin = min(max(-(first // step), 0), count)
+    end = max(min(-((first - length) // step), count), begin)
+    zero_run(stage, at, begin)
+    offset += (first + begin * step) * x.strides[2]
+    _stage_run(x, offset, step * x.strides[2], end - begin, half, stage, at + begin)
     zero_run(stage, at + end, count - end)
 
 

@@ -13,6 +13,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 INT32 = ir.IntType(32)
+# Vectors that `sum_rows` is asked for at a time: as many accumulators hide the latency of the multiply-add.
+SUM_VECTORS = 8
 
 
 class _Vectors:
@@ -262,22 +264,22 @@ def fir_tile(typingctx, x, x_i, x_j, W, w0, I, J, bias, b0, out, ahead, S, V, la
 
 
 @intrinsic(prefer_literal=True)
-def transpose(typingctx, source, step, target, like, lanes):
-    """`target[k*lanes + i] = source[i*step + k]` for i, k < lanes: addresses of numbers of the dtype of `like`."""
+def transpose(typingctx, source, source_step, target, target_step, like, lanes):
+    """`target[k*target_step + i] = source[i*source_step + k]` for i, k < lanes: addresses of numbers like `like`'s."""
     if not _are_literals(lanes):
         return None
     size = types.intp
 
     def codegen(context, builder, sig, args):
-        vectors = _Vectors(context, builder, context.get_value_type(sig.args[3].dtype), sig.args[4].literal_value)
+        vectors = _Vectors(context, builder, context.get_value_type(sig.args[4].dtype), sig.args[5].literal_value)
         source, target = (builder.inttoptr(args[k], vectors.scalar.as_pointer()) for k in (0, 2))
-        places = range(vectors.lanes)
-        rows = [vectors.load(source, builder.mul(args[1], vectors.index(i))) for i in places]
-        for k, vector in enumerate(vectors.weave(rows, 1)):
-            vectors.store(vector, target, vectors.index(k * vectors.lanes))
+        places = [vectors.index(k) for k in range(vectors.lanes)]
+        rows = [vectors.load(source, builder.mul(args[1], i)) for i in places]
+        for k, vector in zip(places, vectors.weave(rows, 1), strict=True):
+            vectors.store(vector, target, builder.mul(args[3], k))
         return context.get_dummy_value()
 
-    return types.void(size, size, size, like, lanes), codegen
+    return types.void(size, size, size, size, like, lanes), codegen
 
 
 @intrinsic(prefer_literal=True)
@@ -346,3 +348,56 @@ def copy_rows(typingctx, D, d0, d_r, bias, b0, parts, out, o0, o_r, count, run, 
         return context.get_dummy_value()
 
     return sig, codegen
+
+
+@intrinsic(prefer_literal=True)
+def sum_rows(typingctx, rows, first, taps, h0, count, target, start, end, V, lanes):
+    """`target[v] = sum_{j<count} taps[h0 + j] * row[first - j][v]` for `start <= v < end`.
+
+    Row k lies at the address `rows[k]`, the result at the address `target`. Vectors are taken V at a time, then V/2,
+    V/4 and so on; one that `end` cuts is moved to the left, so `end` is no less than a vector. Rows that may lie anywhere let one tile serve neighbouring signals, zeros beyond their ends, and the
+    planes of a decimated signal; looking a row up costs one load for V multiplications.
+    """
+    if not _are_literals(V, lanes):
+        return None
+    size = types.intp
+
+    def codegen(context, builder, sig, args):
+        n_vectors, n_lanes = (sig.args[k].literal_value for k in (8, 9))
+        vectors = _Vectors(context, builder, context.get_value_type(sig.args[2].dtype), n_lanes)
+        table, taps = (_data(context, builder, sig, args, k) for k in (0, 2))
+        first, h0, count, target, start, end = args[1], *args[3:8]
+        pointer = vectors.scalar.as_pointer()
+        target = builder.inttoptr(target, pointer)
+        place = cgutils.alloca_once_value(builder, start)
+        height = n_vectors
+        while height:
+            step = vectors.index(height * n_lanes)
+            condition, body, after = (builder.append_basic_block(name) for name in ("fits", "tile", "after"))
+            builder.branch(condition)
+            builder.position_at_end(condition)
+            at = builder.load(place)
+            needed = step if height > 1 else vectors.index(1)
+            builder.cbranch(builder.icmp_signed("<=", builder.add(at, needed), end), body, after)
+            builder.position_at_end(body)
+            last = builder.sub(end, step)
+            at = builder.select(builder.icmp_signed("<", at, last), at, last)
+            places = [builder.add(at, vectors.index(v * n_lanes)) for v in range(height)]
+            acc = [cgutils.alloca_once(builder, vectors.type) for _ in places]
+            for slot in acc:
+                builder.store(ir.Constant(vectors.type, None), slot)
+            with cgutils.for_range(builder, count) as tap:
+                row = builder.load(builder.gep(table, [builder.sub(first, tap.index)]))
+                row = builder.inttoptr(row, pointer)
+                scalar = vectors.splat(builder.load(builder.gep(taps, [builder.add(h0, tap.index)])))
+                for slot, v in zip(acc, places, strict=True):
+                    builder.store(vectors.multiply_add(scalar, vectors.load(row, v), builder.load(slot)), slot)
+            for slot, v in zip(acc, places, strict=True):
+                vectors.store(builder.load(slot), target, v)
+            builder.store(builder.add(at, step), place)
+            builder.branch(condition)
+            builder.position_at_end(after)
+            height //= 2
+        return context.get_dummy_value()
+
+    return types.void(rows, size, taps, size, size, size, size, size, V, lanes), codegen
