@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         setLearnRateFactor,
         transposedConv1dLayer,
     )
+    from numba_tconv.resampling import resample_poly, upfirdn
 
 __version__ = "0.1.0"
 __all__ = [
@@ -30,11 +31,13 @@ __all__ = [
     "getL2Factor",
     "getLearnRateFactor",
     "properties",
+    "resample_poly",
     "setL2Factor",
     "setLearnRateFactor",
     "to_keras_weight",
     "to_torch_weight",
     "transposedConv1dLayer",
+    "upfirdn",
 ]
 
 _HOMES = {
@@ -46,11 +49,13 @@ _HOMES = {
     "getL2Factor": "layer",
     "getLearnRateFactor": "layer",
     "properties": "layer",
+    "resample_poly": "resampling",
     "setL2Factor": "layer",
     "setLearnRateFactor": "layer",
     "to_keras_weight": "interchange",
     "to_torch_weight": "interchange",
     "transposedConv1dLayer": "layer",
+    "upfirdn": "resampling",
 }
 
 # Type checkers must not see this: they would take it for a promise that every name exists.

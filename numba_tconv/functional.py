@@ -103,7 +103,7 @@ def _check_x(x: ArrayLike, in_channels: int) -> NDArray[Any]:
     return array
 
 
-def _check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
+def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
     if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
         raise TypeError(f"out must be an ndarray; got {type(out).__name__}")
     if out.dtype != dtype:
@@ -201,7 +201,7 @@ def _run(
     if out is None:
         result: NDArray[Any] = np.empty(out_shape, prepared.dtype)
     else:
-        result = _check_out(out, out_shape, prepared.dtype, (x, *inputs))
+        result = check_out(out, out_shape, prepared.dtype, (x, *inputs))
     if x.ndim == 2:
         forward(prepared.layout, shape, x[None], weights, prepared.bias, result[None])
     else:

@@ -185,6 +185,13 @@ def geometry(
     return result
 
 
+@lru_cache(maxsize=4096)
+def window(length: int, filter_size: int, stride: int, dilation: int, left: int, output_length: int) -> Geometry:
+    """Return the `Geometry` of some samples of the full output, from `left` on; those behind its end are bias alone."""
+    excess = (length - 1) * stride + dilation * (filter_size - 1) + 1 - left - output_length
+    return Geometry(length, filter_size, stride, dilation, left, max(0, excess), max(0, -excess))
+
+
 @dataclass(frozen=True, eq=False)
 class RateChange:
     """The integers of one change of rate: upsample, filter, keep every `down`-th. Made by `rate_change`, once.

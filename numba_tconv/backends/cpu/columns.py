@@ -52,7 +52,7 @@ def kernel(dtype):
                     target = address(out) + n * out.strides[0] + t * out.strides[1]
                     count = n_taps if r < problem[PHASES] else 0
                     sum_rows(
-                        rows, table + q - i_from, taps, r * n_taps, count, target, start, end, SUM_VECTORS, lanes
+                        rows, table + q - i_from, 1, taps, r * n_taps, count, target, start, end, SUM_VECTORS, lanes
                     )  # fmt: skip
             index = take(turns)
 
@@ -64,9 +64,11 @@ def kernel(dtype):
     return jit.compile_kernel(run, arguments)
 
 
-def serves(shape: tuple[int, int, int], dtype: np.dtype) -> bool:
-    """Whether an array (array, time, signal) of real numbers has signals enough to fill a vector."""
-    return shape[2] >= host().lanes(dtype.itemsize)
+def serves(array: np.ndarray, dtype: np.dtype) -> bool:
+    """Whether an array (array, time, signal) has signals enough side by side to fill a vector of the real `dtype`."""
+    numbers = array.shape[2] * array.itemsize // dtype.itemsize
+    is_plain = array.real.dtype == dtype and array.strides[2] == array.itemsize
+    return is_plain and numbers >= host().lanes(dtype.itemsize)
 
 
 @lru_cache(maxsize=4096)
@@ -93,8 +95,9 @@ def _problem(change: RateChange, arrays: int, n_workers: int) -> np.ndarray:
 
 
 def change_rate(change: RateChange, x: np.ndarray, taps: Taps, out: np.ndarray) -> None:
-    """Write `x` (array, time, signal) at the new rate to `out`; real, one filter for all, signals side by side."""
+    """Write `x` (array, time, signal) at the new rate to `out`, what `serves`; one filter of real taps for all."""
     dtype = taps.numbers.dtype
+    x, out = x.view(dtype), out.view(dtype)  # under real taps the halves of complex numbers are signals of their own
     n_workers = threads.workers(out.size * change.taps_per_phase)
     numbers = _problem(change, x.shape[0], n_workers)
     zeros, rows = np.zeros(x.shape[2], dtype), np.empty(numbers[ROWS] * n_workers, np.int64)

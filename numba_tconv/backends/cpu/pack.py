@@ -14,7 +14,7 @@ from numba_tconv.backends.cpu import jit, threads
 from numba_tconv.backends.cpu.layout import Layout
 from numba_tconv.backends.cpu.staging import copy_bytes
 from numba_tconv.backends.cpu.target import host
-from numba_tconv.backends.cpu.tile import address, transpose
+from numba_tconv.backends.cpu.tile import address, interleave
 from numba_tconv.backends.cpu.turns import take
 
 # Multiply-adds that count as packing one number: two threads begin to win at 65 thousand numbers.
@@ -94,7 +94,8 @@ def _weave_kernel(dtype, width):
                         is_tile &= source + lanes * size + lanes <= weight.size
                         for first in range(0, size, lanes):
                             if is_tile:
-                                transpose(address(weight) + (source + first) * itemsize, size, tile, lanes, scratch, lanes)
+                                start = address(weight) + (source + first) * itemsize
+                                interleave(start, size, tile, lanes, scratch, lanes, lanes)
                             j, row = divmod(first, rows)
                             for tap in range(first, min(size, first + lanes)):
                                 for i in range(1 if is_tile else height):
@@ -156,7 +157,9 @@ def pack(layout: Layout, weight: np.ndarray) -> np.ndarray:
     """Return the panels of `weight` (in_channels, filters of a group, filter_size), real or complex."""
     size = layout.filter_size * layout.weight_parts
     if layout.is_fir:  # the filters one behind the other, filled up to whole rows
-        panels = np.zeros((layout.groups, layout.filters, layout.reduced_channels, layout.taps * layout.width), layout.dtype)
+        panels = np.zeros(
+            (layout.groups, layout.filters, layout.reduced_channels, layout.taps * layout.width), layout.dtype
+        )
         panels[..., :size] = _as_real(layout, weight).reshape(layout.groups, -1, layout.filters, size).swapaxes(1, 2)
         return panels.reshape(-1)
     # Taps and filters that do not exist are zero.

@@ -15,6 +15,8 @@ from numba.extending import intrinsic
 INT32 = ir.IntType(32)
 # Vectors that `sum_rows` is asked for at a time: as many accumulators hide the latency of the multiply-add.
 SUM_VECTORS = 8
+# Rows that `interleave` and `deinterleave` take by a sequence of shuffles of their own, whatever their number.
+MOST_WOVEN = 8
 
 
 class _Vectors:
@@ -95,6 +97,26 @@ class _Vectors:
                 vector = self.shuffle(vector, row, order)
             woven.append(vector)
         return woven
+
+    def unweave(self, woven):
+        """Take `weave(rows, 1)` apart again."""
+        count, lanes = len(woven), self.lanes
+        if count < 2:
+            return woven
+        if count % 2 == 0:
+            pairs = list(zip(woven[0::2], woven[1::2], strict=True))
+            even, odd = (
+                self.unweave([self.shuffle(a, b, range(first, 2 * lanes, 2)) for a, b in pairs]) for first in (0, 1)
+            )
+            return [row for pair in zip(even, odd, strict=True) for row in pair]
+        rows = []
+        for i in range(count):
+            places = [divmod(v * count + i, lanes) for v in range(lanes)]
+            row = self.undefined
+            for k, vector in enumerate(woven):
+                row = self.shuffle(row, vector, [lanes + lane if k == at else v for v, (at, lane) in enumerate(places)])
+            rows.append(row)
+        return rows
 
 
 def _are_literals(*sizes):
@@ -263,23 +285,70 @@ def fir_tile(typingctx, x, x_i, x_j, W, w0, I, J, bias, b0, out, ahead, S, V, la
     return sig, codegen
 
 
+def _for_each_count(builder, count, sizes, emit):
+    """Emit `emit(n)` for the n of `sizes` that `count` is at run time."""
+    after = builder.append_basic_block("after")
+    switch = builder.switch(count, after)
+    for n in sizes:
+        case = builder.append_basic_block(f"count_{n}")
+        switch.add_case(ir.Constant(count.type, n), case)
+        builder.position_at_end(case)
+        emit(n)
+        builder.branch(after)
+    builder.position_at_end(after)
+
+
 @intrinsic(prefer_literal=True)
-def transpose(typingctx, source, source_step, target, target_step, like, lanes):
-    """`target[k*target_step + i] = source[i*source_step + k]` for i, k < lanes: addresses of numbers like `like`'s."""
+def interleave(typingctx, source, source_step, target, target_step, like, n, lanes):
+    """Interleave n rows of a vector each: the k-th vector of `source[i*source_step + v]`, i < n, v < lanes, in turn.
+
+    Vector k of the result goes to `target[k*target_step:]`. n is at most MOST_WOVEN, or `lanes`, which transposes a
+    square tile. Addresses of numbers of the dtype of `like`.
+    """
     if not _are_literals(lanes):
         return None
     size = types.intp
 
     def codegen(context, builder, sig, args):
-        vectors = _Vectors(context, builder, context.get_value_type(sig.args[4].dtype), sig.args[5].literal_value)
+        kind, n_lanes = sig.args[5], sig.args[6].literal_value
+        vectors = _Vectors(context, builder, context.get_value_type(sig.args[4].dtype), n_lanes)
         source, target = (builder.inttoptr(args[k], vectors.scalar.as_pointer()) for k in (0, 2))
-        places = [vectors.index(k) for k in range(vectors.lanes)]
-        rows = [vectors.load(source, builder.mul(args[1], i)) for i in places]
-        for k, vector in zip(places, vectors.weave(rows, 1), strict=True):
-            vectors.store(vector, target, builder.mul(args[3], k))
+
+        def emit(count):
+            places = [vectors.index(k) for k in range(count)]
+            rows = [vectors.load(source, builder.mul(args[1], i)) for i in places]
+            for k, vector in zip(places, vectors.weave(rows, 1), strict=True):
+                vectors.store(vector, target, builder.mul(args[3], k))
+
+        if isinstance(kind, types.IntegerLiteral):
+            emit(kind.literal_value)
+        else:
+            _for_each_count(builder, args[5], sorted({*range(1, MOST_WOVEN + 1), n_lanes}), emit)
         return context.get_dummy_value()
 
-    return types.void(size, size, size, size, like, lanes), codegen
+    return types.void(size, size, size, size, like, n, lanes), codegen
+
+
+@intrinsic(prefer_literal=True)
+def deinterleave(typingctx, source, target, target_step, like, n, lanes):
+    """`target[i*target_step + v] = source[v*n + i]` for i < n <= MOST_WOVEN, v < lanes; addresses as of `interleave`."""
+    if not _are_literals(lanes):
+        return None
+    size = types.intp
+
+    def codegen(context, builder, sig, args):
+        vectors = _Vectors(context, builder, context.get_value_type(sig.args[3].dtype), sig.args[5].literal_value)
+        source, target = (builder.inttoptr(args[k], vectors.scalar.as_pointer()) for k in (0, 1))
+
+        def emit(count):
+            woven = [vectors.load(source, vectors.index(k * vectors.lanes)) for k in range(count)]
+            for i, vector in enumerate(vectors.unweave(woven)):
+                vectors.store(vector, target, builder.mul(args[2], vectors.index(i)))
+
+        _for_each_count(builder, args[4], range(1, MOST_WOVEN + 1), emit)
+        return context.get_dummy_value()
+
+    return types.void(size, size, size, like, size, lanes), codegen
 
 
 @intrinsic(prefer_literal=True)
@@ -351,8 +420,8 @@ def copy_rows(typingctx, D, d0, d_r, bias, b0, parts, out, o0, o_r, count, run, 
 
 
 @intrinsic(prefer_literal=True)
-def sum_rows(typingctx, rows, first, taps, h0, count, target, start, end, V, lanes):
-    """`target[v] = sum_{j<count} taps[h0 + j] * row[first - j][v]` for `start <= v < end`.
+def sum_rows(typingctx, rows, first, step, taps, h0, count, target, start, end, V, lanes):
+    """`target[v] = sum_{j<count} taps[h0 + j] * row[first - j*step][v]` for `start <= v < end`.
 
     Row k lies at the address `rows[k]`, the result at the address `target`. Vectors are taken V at a time, then V/2,
     V/4 and so on; one that `end` cuts is moved to the left, so `end` is no less than a vector. Rows that may lie anywhere let one tile serve neighbouring signals, zeros beyond their ends, and the
@@ -363,10 +432,10 @@ def sum_rows(typingctx, rows, first, taps, h0, count, target, start, end, V, lan
     size = types.intp
 
     def codegen(context, builder, sig, args):
-        n_vectors, n_lanes = (sig.args[k].literal_value for k in (8, 9))
-        vectors = _Vectors(context, builder, context.get_value_type(sig.args[2].dtype), n_lanes)
-        table, taps = (_data(context, builder, sig, args, k) for k in (0, 2))
-        first, h0, count, target, start, end = args[1], *args[3:8]
+        n_vectors, n_lanes = (sig.args[k].literal_value for k in (9, 10))
+        vectors = _Vectors(context, builder, context.get_value_type(sig.args[3].dtype), n_lanes)
+        table, taps = (_data(context, builder, sig, args, k) for k in (0, 3))
+        first, row_step, h0, count, target, start, end = *args[1:3], *args[4:9]
         pointer = vectors.scalar.as_pointer()
         target = builder.inttoptr(target, pointer)
         place = cgutils.alloca_once_value(builder, start)
@@ -387,7 +456,7 @@ def sum_rows(typingctx, rows, first, taps, h0, count, target, start, end, V, lan
             for slot in acc:
                 builder.store(ir.Constant(vectors.type, None), slot)
             with cgutils.for_range(builder, count) as tap:
-                row = builder.load(builder.gep(table, [builder.sub(first, tap.index)]))
+                row = builder.load(builder.gep(table, [builder.sub(first, builder.mul(row_step, tap.index))]))
                 row = builder.inttoptr(row, pointer)
                 scalar = vectors.splat(builder.load(builder.gep(taps, [builder.add(h0, tap.index)])))
                 for slot, v in zip(acc, places, strict=True):
@@ -400,4 +469,4 @@ def sum_rows(typingctx, rows, first, taps, h0, count, target, start, end, V, lan
             height //= 2
         return context.get_dummy_value()
 
-    return types.void(rows, size, taps, size, size, size, size, size, V, lanes), codegen
+    return types.void(rows, size, size, taps, size, size, size, size, size, V, lanes), codegen

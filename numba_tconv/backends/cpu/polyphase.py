@@ -1,0 +1,58 @@
+"""Changes of rate: which kernel serves a signal, and which a signal's neighbours.
+
+The one way into the CPU backend for the signal face. Whatever the kernel, every output is the same chain of
+multiply-adds, from the newest sample to the oldest: so its bits do not depend on which kernel has computed it, nor on
+what else was computed with it.
+"""
+
+import numpy as np
+
+from numba_tconv.backends.cpu import columns, rational
+from numba_tconv.backends.cpu.forward import forward
+from numba_tconv.backends.cpu.layout import Layout, plan_layout
+from numba_tconv.backends.cpu.pack import Taps, pack, pack_phases
+from numba_tconv.geometry import rate_change, window
+
+
+class Bank:
+    """Filters (bank, tap) between two rates, packed for inputs of one kind; computed in the real `dtype`."""
+
+    def __init__(self, h: np.ndarray, up: int, down: int, dtype: np.dtype, *, is_complex: bool) -> None:
+        self.up, self.down, self.size = up, down, h.shape[1]
+        self._dtype, self._h, self._parts = dtype, h, 2 if is_complex else 1
+        self._fir: tuple[Layout, np.ndarray] | None = None
+        if down == 1:
+            layout = plan_layout(
+                dtype, groups=len(h), channels=1, filters=1, filter_size=self.size, stride=up, dilation=1,
+                x_parts=self._parts, weight_parts=2 if h.dtype.kind == "c" else 1,
+            )  # fmt: skip
+            if layout.is_fir:
+                self._fir = layout, pack(layout, h[:, None])
+        self._phases: Taps | None = None
+
+    def _taps(self) -> Taps:
+        if self._phases is None:
+            self._phases = pack_phases(self._h, self.up, self._dtype, self._parts)
+        return self._phases
+
+    def run(self, x: np.ndarray, left: int, out: np.ndarray) -> None:
+        """Write outputs `left`, `left + down`, ... of `x` (batch, channel, time) to `out`; a filter for each channel."""
+        if out.size == 0:
+            return
+        length, count = x.shape[2], out.shape[2]
+        if self._fir:
+            layout, panels = self._fir
+            forward(layout, window(length, self.size, self.up, 1, left, count), x, panels, layout.zero_bias, out)
+        else:
+            change = rate_change(length, self.size, self.up, self.down, left, count)
+            x = x if x.real.dtype == self._dtype else x.astype(out.dtype if x.dtype.kind == "c" else self._dtype)
+            rational.change_rate(change, x, self._taps(), out)
+
+    def run_columns(self, x: np.ndarray, left: int, out: np.ndarray) -> bool:
+        """`run` for (array, time, signal) and one filter; False, and nothing done, where columns do not fill a vector."""
+        if self._h.dtype.kind == "c" or not columns.serves(x, self._dtype) or not columns.serves(out, self._dtype):
+            return False
+        if out.size:
+            change = rate_change(x.shape[1], self.size, self.up, self.down, left, out.shape[1])
+            columns.change_rate(change, x, self._taps(), out)
+        return True

@@ -1,0 +1,71 @@
+"""How a signal goes on beyond its ends: SciPy's nine boundary modes of `upfirdn`.
+
+Here belongs the continuation and nothing that filters it.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MODES = (
+    "constant", "wrap", "edge", "smooth", "symmetric", "reflect", "antisymmetric", "antireflect", "line",
+)  # fmt: skip
+
+
+def extended(x: NDArray[Any], start: int, stop: int, dtype: np.dtype[Any], mode: str, cval: complex) -> NDArray[Any]:
+    """Return the samples `start` to `stop` of `x` (..., time), continued beyond both ends without limit.
+
+    Parameters
+    ----------
+    x : ndarray, (..., length)
+        Signals.
+    start, stop : int
+        First sample and the one behind the last; negative before the signal.
+    dtype : np.dtype
+        Float or complex dtype that the continuation is computed in.
+    mode : str
+        One of MODES, with SciPy's meanings::
+
+            constant       k k k | a b c d | k k k      k is `cval`
+            edge           a a a | a b c d | d d d
+            wrap           b c d | a b c d | a b c
+            symmetric      c b a | a b c d | d c b      antisymmetric changes the sign
+            reflect        d c b | a b c d | c b a      antireflect turns about the last sample
+            smooth, line   straight on: through the two samples at an end, through the first and the last
+    cval : number
+        Of 'constant'.
+
+    Returns
+    -------
+    ndarray, (..., stop - start)
+        A copy. A single sample has no slope and nothing to be reflected at: there these modes are 'edge'.
+    """
+    length = x.shape[-1]
+
+    def at(places: Any) -> NDArray[Any]:
+        return x[..., places].astype(dtype)
+
+    i = np.arange(start, stop)
+    inside = np.clip(i, 0, length - 1)
+    if mode == "constant":
+        return np.where(inside == i, at(inside), dtype.type(cval))
+    if mode == "wrap":
+        return at(i % length)
+    if mode == "edge" or (length == 1 and mode in ("smooth", "line", "reflect", "antireflect")):
+        return at(inside)
+    first, last = at([0]), at([-1])
+    if mode in ("smooth", "line"):
+        mean = (last - first) / (length - 1)
+        before, after = (at([1]) - first, last - at([-2])) if mode == "smooth" else (mean, mean)
+        return (at(inside) + np.minimum(i, 0) * before + np.maximum(i - length + 1, 0) * after).astype(dtype)
+    # Folded back and forth; those with their ends once turn about a sample, the others between two.
+    ends = 0 if mode.endswith("symmetric") else 1
+    turns, k = np.divmod(i, 2 * (length - ends))
+    is_turned = k >= length
+    folded = at(np.where(is_turned, 2 * length - 1 - ends - k, k))
+    if mode == "antisymmetric":
+        return np.where(is_turned, -folded, folded)
+    if mode == "antireflect":
+        return (np.where(is_turned, 2 * last - folded, folded) + 2 * turns * (last - first)).astype(dtype)
+    return folded

@@ -1,0 +1,146 @@
+"""Filters between two rates over arrays of any shape: what `upfirdn`, `resample_poly` and streams share.
+
+Here belong axes, banks of filters, the ends of signals and the choice between multiplying and Fourier transforms. The
+arithmetic is a backend's; what users call is `resampling.py`'s and `streaming.py`'s.
+"""
+
+from functools import cache
+from math import prod
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from numba_tconv.boundaries import extended
+from numba_tconv.overlap_save import fft_is_faster, write_by_fft
+
+Array = NDArray[Any]
+
+
+@cache
+def _cpu() -> ModuleType:
+    """Return the CPU backend; the first call imports Numba."""
+    from numba_tconv.backends.cpu import polyphase
+
+    return polyphase
+
+
+class Polyphase:
+    """A filter, or a bank of them, that upsamples by `up`, filters and keeps every `down`-th sample.
+
+    Parameters
+    ----------
+    h : ndarray, (..., taps)
+        Filters; the leading axes broadcast against those of a signal without its time axis.
+    up, down : int
+        The rates.
+    method : {'auto', 'direct', 'fft'}
+        Whether to multiply or to transform.
+    """
+
+    def __init__(self, h: Array, up: int, down: int, method: str = "direct") -> None:
+        self.h, self.up, self.down = h.astype(np.float32) if h.dtype.char == "e" else h, up, down
+        self.halo = -(-h.shape[-1] // up) - 1
+        self.by_fft = method == "fft" or (method == "auto" and fft_is_faster(h.shape[-1], up, down))
+        self._banks: dict[tuple[Any, ...], Any] = {}
+
+    def result_dtype(self, x: np.dtype[Any]) -> np.dtype[Any]:
+        """Return the dtype of the result, by SciPy's rule."""
+        return np.result_type(self.h, x, np.float32)
+
+    def full_length(self, length: int) -> int:
+        """Outputs of a signal of `length` samples."""
+        return ((length - 1) * self.up + self.h.shape[-1] - 1) // self.down + 1
+
+    def result_shape(self, shape: tuple[int, ...], axis: int, count: int) -> tuple[int, ...]:
+        """Return the shape of `count` outputs of a signal of a shape; `axis` is negative."""
+        lead = np.broadcast_shapes(self.h.shape[:-1], shape[:axis] + shape[len(shape) + axis + 1 :])
+        place = len(lead) + axis + 1
+        return (*lead[:place], count, *lead[place:])
+
+    def write(self, x: Array, axis: int, left: int, out: Array, mode: str = "constant", cval: complex = 0) -> None:
+        """Write the outputs at `left`, `left + down`, ... of the full one to `out`; time is the negative `axis`."""
+        length, count = x.shape[axis], out.shape[axis]
+        if mode == "constant" and cval == 0:
+            self._write(x, axis, left, out)
+            return
+        # A few outputs at either end see samples beyond it, which are made up; the rest is computed as it stands.
+        begin = min(count, max(0, -((left - self.halo * self.up) // self.down)))
+        end = min(count, max(begin, -((left - length * self.up) // self.down)))
+        for start, stop in ((0, begin), (begin, end), (end, count)):
+            if start == stop:
+                continue
+            at, piece = left + start * self.down, out[_along(axis, start, stop)]
+            first, last = at // self.up - self.halo, (at + (stop - start - 1) * self.down) // self.up + 1
+            if (start, stop) == (begin, end):
+                self._write(x[_along(axis, first, last)], axis, at - first * self.up, piece)
+            else:
+                samples = extended(np.moveaxis(x, axis, -1), first, last, out.dtype, mode, cval)
+                self._write(samples, -1, at - first * self.up, np.moveaxis(piece, axis, -1))
+
+    def _write(self, x: Array, axis: int, left: int, out: Array) -> None:
+        """`write` of signals that are zero beyond their ends."""
+        if out.size == 0:
+            return
+        if self.by_fft:
+            write_by_fft(self.h, self.up, self.down, np.moveaxis(x, axis, -1), left, np.moveaxis(out, axis, -1))
+        elif self.h.ndim == 1:
+            self._write_shared(x, axis, left, out)
+        else:
+            self._write_bank(np.moveaxis(x, axis, -1), left, np.moveaxis(out, axis, -1))
+
+    def _bank(self, x: Array, out: Array, h: Array) -> Any:
+        """Return the filters `h`, packed for inputs like `x`."""
+        key = x.dtype.kind == "c", out.real.dtype, h.shape
+        bank = self._banks.get(key)
+        if bank is None:
+            bank = self._banks[key] = _cpu().Bank(h, self.up, self.down, out.real.dtype, is_complex=key[0])
+        return bank
+
+    def _write_shared(self, x: Array, axis: int, left: int, out: Array) -> None:
+        """One filter for all signals: arrays are folded to (array, time, signal)."""
+        bank = self._bank(x, out, self.h[None])
+        folded, target = _folded(x, axis), _folded(out, axis)
+        arrays, _, signals = target.shape
+        if signals == 1:
+            bank.run(folded.swapaxes(1, 2), left, target.swapaxes(1, 2))
+        elif not bank.run_columns(folded, left, target):
+            # Signals that are neighbours in memory, but too few; or too many arrays of them to fold once more.
+            if arrays < signals:
+                for a, b in zip(folded, target, strict=True):
+                    bank.run(a.T[:, None], left, b.T[:, None])
+            else:
+                for k in range(signals):
+                    bank.run(folded[:, None, :, k], left, target[:, None, :, k])
+        _unfold(target, out)
+
+    def _write_bank(self, x: Array, left: int, out: Array) -> None:
+        """A filter for each signal, (..., time): leading axes along which the filters are the same are a batch."""
+        lead = out.shape[:-1]
+        h = np.broadcast_to(self.h, (*(1 for _ in lead[self.h.ndim - 1 :]), *self.h.shape))
+        batch = next((k for k, size in enumerate(h.shape[:-1]) if size > 1), len(lead))
+        channels = lead[batch:]
+        h = np.broadcast_to(h, (*h.shape[:batch], *channels, h.shape[-1])).reshape(-1, h.shape[-1])
+        folded = np.broadcast_to(x, (*lead, x.shape[-1])).reshape(prod(lead[:batch]), prod(channels), x.shape[-1])
+        target = out.reshape(prod(lead[:batch]), prod(channels), out.shape[-1])
+        self._bank(x, out, h).run(folded, left, target)
+        _unfold(target, out)
+
+
+def _along(axis: int, start: int, stop: int) -> tuple[Any, ...]:
+    """Return the index of `start:stop` along a negative axis."""
+    return (..., slice(start, stop), *(slice(None),) * (-axis - 1))
+
+
+def _folded(array: Array, axis: int) -> Array:
+    """Return (array, time, signal): the axes before time in one, and those behind it; a copy where they do not fold."""
+    place = array.ndim + axis
+    shape = array.shape
+    return array.reshape(prod(shape[:place]), shape[place], prod(shape[place + 1 :]))
+
+
+def _unfold(target: Array, out: Array) -> None:
+    """Copy what was computed back to `out` where folding it has made a copy."""
+    if not np.may_share_memory(target, out):
+        out[...] = target.reshape(out.shape)
