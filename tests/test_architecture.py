@@ -26,6 +26,8 @@ FLOORS = (
     {"layer", "resampling"},
     {"formats", "initializers", "interchange", "storage", "_properties"},
     {"functional"},
+    {"gradients"},
+    {"arguments"},
     {"backends"},
     {"backends.cpu", "backends.cuda"},
     {"geometry"},
