@@ -96,7 +96,7 @@ def kernel(x_dtype, g_dtype, dtype, V):
                         lines = address(scratch) + (panels + panel * problem[products.PANEL_SIZE]) * itemsize
                         panel_rows(
                             scratch, (stage, 0, 1), (lines, 0), (rows, 1, last - first), (acc + panel * width, acc_row),
-                            reduced_part == 0 and first == begin, (0, 0, 0, 0), R, V, lanes, a_r,
+                            reduced_part == 0 and first == begin, (0, 0, 0, 0, 0), R, V, lanes, a_r,
                         )  # fmt: skip
             for r in range(rows):
                 target = (chunk * problem[products.PARTS] + part) * problem[products.GROUPS] * rows_of_group
@@ -167,6 +167,6 @@ def problem(
         products.ACC: row_block * lane_block,
         products.STAGE: row_block * row_step(itemsize),
         products.PANELS: lane_block // width * panel_size,
-        products.LINE: line if has_lines else 0,
+        products.LINE: line if has_lines else lane_block,
     }
     return integers(geometry, values, sizes)
