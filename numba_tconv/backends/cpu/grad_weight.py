@@ -22,7 +22,7 @@ from numba_tconv.backends.cpu.products import (
 )
 from numba_tconv.backends.cpu.staging import copy_bytes, stage_samples
 from numba_tconv.backends.cpu.target import host
-from numba_tconv.backends.cpu.tile import address, panel_rows
+from numba_tconv.backends.cpu.tile import address, panel_rows, prefetch_run
 from numba_tconv.backends.cpu.turns import take
 from numba_tconv.geometry import Geometry
 
@@ -41,6 +41,9 @@ def _stage_x(x, scratch, at, problem, row, part, first, last):
         n, i = divmod(place, problem[products.LENGTH])
         run = min(problem[products.LENGTH] - i, last - place)
         target = at + place - first
+        # The run that follows travels into L2 meanwhile: rows lie a page or more apart.
+        following = n * x.strides[0] + channel * x.strides[1] + (i + run) * x.strides[2]
+        prefetch_run(address(x) + following, run * x.strides[2])
         stage_samples(
             x, n, channel, i, 1 - part if is_crossed else part, run, problem[products.LENGTH], problem[products.IS_HALF_X], scratch,
             target,

@@ -26,7 +26,7 @@ from numba_tconv.backends.cpu.tile import address, copy_windows, prefetch_run, s
 from numba_tconv.geometry import Geometry
 
 # Of the numbers that are summed up between two visits to the accumulators.
-REDUCTION_BYTES = 512
+REDUCTION_BYTES = 1024
 # Accumulators, staged rows and staged panels of an item: about a quarter of a megabyte each.
 BLOCK_BYTES = 1 << 18
 MOST_ROWS, MOST_LANES = 264, 512
@@ -107,10 +107,10 @@ def _put_lanes(scratch, source, target, lane, count, panel_size, width, lanes):
 
 
 @jit.helper
-def _stage_line(g, n, channel, time, part, span, problem, scratch, line):
-    """Stage one run of a filter's grad_output; the same run of the next filter travels into L2 meanwhile."""
-    ahead = n * g.strides[0] + (channel + 1) * g.strides[1] + time * g.strides[2]
-    prefetch_run(address(g) + ahead, span * g.strides[2])
+def _stage_line(g, n, channel, time, part, span, problem, scratch, line, ahead):
+    """Stage one run of a filter's grad_output; the run `ahead` bytes farther travels into L2 meanwhile."""
+    offset = n * g.strides[0] + channel * g.strides[1] + time * g.strides[2]
+    prefetch_run(address(g) + offset + ahead, span * g.strides[2])
     stage_samples(g, n, channel, time, part, span, problem[OUTPUT_LENGTH], problem[IS_HALF], scratch, line)
 
 
@@ -157,7 +157,10 @@ def stage_taps(g, scratch, at, start, problem, channel, part, tap, n_filters, n_
             target = at + f * n_taps * width
             if problem[HAS_LINES]:
                 count = -(-(run + dilation * (n_taps - 1) // stride) // lanes) * lanes
-                _stage_line(g, n, channel + f, time, part, stride * count, problem, scratch, line)
+                # The next block: other filters, or the samples that follow where there are no other.
+                has_more = problem[FILTER_BLOCK] < problem[FILTERS]
+                ahead = problem[FILTER_BLOCK] * g.strides[1] if has_more else stride * run * g.strides[2]
+                _stage_line(g, n, channel + f, time, part, stride * count, problem, scratch, line, ahead)
                 phases = split_phases(scratch, line, spare, stride, count, lanes)
                 for k in range(n_taps):
                     shift, phase = divmod(dilation * k, stride)
@@ -209,7 +212,7 @@ def stage_windows(g, scratch, at, start, problem, channel, part, first, last, la
             time = stride * i + dilation * tap - problem[LEFT]
             if problem[HAS_LINES]:
                 span = stride * (run - 1) + dilation * (n_taps - 1) + 1
-                _stage_line(g, n, channel + f, time, part, span, problem, scratch, line)
+                _stage_line(g, n, channel + f, time, part, span, problem, scratch, line, span * g.strides[2])
                 k = 0
                 while k < n_taps:
                     panel, offset = divmod(lane - lane_from + k, width)
