@@ -45,8 +45,8 @@ def _stage_x(x, scratch, at, problem, row, part, first, last):
         following = n * x.strides[0] + channel * x.strides[1] + (i + run) * x.strides[2]
         prefetch_run(address(x) + following, run * x.strides[2])
         stage_samples(
-            x, n, channel, i, 1 - part if is_crossed else part, run, problem[products.LENGTH], problem[products.IS_HALF_X], scratch,
-            target,
+            x, n, channel, i, 1 - part if is_crossed else part, run, problem[products.LENGTH],
+            problem[products.IS_HALF_X], scratch, target,
         )  # fmt: skip
         if is_crossed and part == 0:
             for k in range(run):
@@ -92,8 +92,8 @@ def kernel(x_dtype, g_dtype, dtype, V):
                     for r in range(rows):
                         _stage_x(x, scratch, stage + r * a_r, problem, row + r, reduced_part, first, last)
                     stage_windows(
-                        g, scratch, panels, start, problem, group * problem[products.FILTERS], part + reduced_part, first, last,
-                        lane_from, lane_to, width, lanes,
+                        g, scratch, panels, start, problem, group * problem[products.FILTERS], part + reduced_part,
+                        first, last, lane_from, lane_to, width, lanes,
                     )  # fmt: skip
                     for panel in range(n_panels):
                         lines = address(scratch) + (panels + panel * problem[products.PANEL_SIZE]) * itemsize

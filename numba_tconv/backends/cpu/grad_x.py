@@ -14,11 +14,11 @@ from numba import types
 from numba_tconv.backends.cpu import jit, products
 from numba_tconv.backends.cpu.products import (
     BLOCK_BYTES,
+    LINE_BYTES,
     MOST_LANES,
+    MOST_PHASES,
     MOST_ROWS,
     UNROLLED,
-    LINE_BYTES,
-    MOST_PHASES,
     even_blocks,
     integers,
     reduction,
