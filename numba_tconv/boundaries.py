@@ -44,7 +44,8 @@ def extended(x: NDArray[Any], start: int, stop: int, dtype: np.dtype[Any], mode:
     length = x.shape[-1]
 
     def at(places: Any) -> NDArray[Any]:
-        return x[..., places].astype(dtype)
+        samples: NDArray[Any] = x[..., places]
+        return samples.astype(dtype)
 
     i = np.arange(start, stop)
     inside = np.clip(i, 0, length - 1)
@@ -58,7 +59,8 @@ def extended(x: NDArray[Any], start: int, stop: int, dtype: np.dtype[Any], mode:
     if mode in ("smooth", "line"):
         mean = (last - first) / (length - 1)
         before, after = (at([1]) - first, last - at([-2])) if mode == "smooth" else (mean, mean)
-        return (at(inside) + np.minimum(i, 0) * before + np.maximum(i - length + 1, 0) * after).astype(dtype)
+        line: NDArray[Any] = at(inside) + np.minimum(i, 0) * before + np.maximum(i - length + 1, 0) * after
+        return line.astype(dtype)
     # Folded back and forth; those with their ends once turn about a sample, the others between two.
     ends = 0 if mode.endswith("symmetric") else 1
     turns, k = np.divmod(i, 2 * (length - ends))
@@ -67,5 +69,6 @@ def extended(x: NDArray[Any], start: int, stop: int, dtype: np.dtype[Any], mode:
     if mode == "antisymmetric":
         return np.where(is_turned, -folded, folded)
     if mode == "antireflect":
-        return (np.where(is_turned, 2 * last - folded, folded) + 2 * turns * (last - first)).astype(dtype)
+        turned: NDArray[Any] = np.where(is_turned, 2 * last - folded, folded) + 2 * turns * (last - first)
+        return turned.astype(dtype)
     return folded

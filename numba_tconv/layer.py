@@ -32,8 +32,9 @@ from numba_tconv._properties import (
     match_options,
     suggestion,
 )
+from numba_tconv.arguments import as_array
 from numba_tconv.formats import Format, Layout, is_data_array, labels_of_dims, layout_of, like_data_array
-from numba_tconv.functional import ConvTranspose1d, as_array
+from numba_tconv.functional import ConvTranspose1d
 from numba_tconv.geometry import Geometry, geometry
 
 # What the display shows, under which headline, in the documentation's order.

@@ -40,7 +40,9 @@ class Polyphase:
     """
 
     def __init__(self, h: Array, up: int, down: int, method: str = "direct") -> None:
-        self.h, self.up, self.down = h.astype(np.float32) if h.dtype.char == "e" else h, up, down
+        # SciPy computes float16 in float32, and returns it.
+        self.h: Array = h.astype(np.float32) if h.dtype.char == "e" else h
+        self.up, self.down = up, down
         self.halo = -(-h.shape[-1] // up) - 1
         self.by_fft = method == "fft" or (method == "auto" and fft_is_faster(h.shape[-1], up, down))
         self._banks: dict[tuple[Any, ...], Any] = {}
@@ -50,7 +52,7 @@ class Polyphase:
         return np.result_type(self.h, x, np.float32)
 
     def full_length(self, length: int) -> int:
-        """Outputs of a signal of `length` samples."""
+        """Return how many outputs a signal of `length` samples has."""
         return ((length - 1) * self.up + self.h.shape[-1] - 1) // self.down + 1
 
     def result_shape(self, shape: tuple[int, ...], axis: int, count: int) -> tuple[int, ...]:
@@ -99,7 +101,7 @@ class Polyphase:
         return bank
 
     def _write_shared(self, x: Array, axis: int, left: int, out: Array) -> None:
-        """One filter for all signals: arrays are folded to (array, time, signal)."""
+        """Write signals that all have one filter, folded to (array, time, signal)."""
         bank = self._bank(x, out, self.h[None])
         folded, target = _folded(x, axis), _folded(out, axis)
         arrays, _, signals = target.shape
@@ -116,7 +118,7 @@ class Polyphase:
         _unfold(target, out)
 
     def _write_bank(self, x: Array, left: int, out: Array) -> None:
-        """A filter for each signal, (..., time): leading axes along which the filters are the same are a batch."""
+        """Write signals (..., time), each with a filter of its own; leading axes without one are a batch."""
         lead = out.shape[:-1]
         h = np.broadcast_to(self.h, (*(1 for _ in lead[self.h.ndim - 1 :]), *self.h.shape))
         batch = next((k for k, size in enumerate(h.shape[:-1]) if size > 1), len(lead))

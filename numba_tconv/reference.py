@@ -1,4 +1,4 @@
-"""The transposed convolution by definition, three times over, slowly and in double precision.
+"""The transposed convolution by definition, three times over, and its gradients, slowly and in double precision.
 
 Here belongs the tests' oracle; also what docs point to as the definition. NumPy and SciPy alone: nothing of this
 package is imported, not even its geometry, so that no mistake can be shared. The three sums have nothing in common but
@@ -199,6 +199,70 @@ def convolution_matrix(
     full = matrix.swapaxes(-1, -2) @ x.reshape(*x.shape[:-2], in_channels * length, 1)
     full = full.reshape(*x.shape[:-2], out_channels, len(impulses))
     return _crop(full, bias, same_length=length * stride, padding=padding, output_padding=output_padding)
+
+
+def gradients(
+    grad_output: ArrayLike,
+    x: ArrayLike,
+    weight: ArrayLike,
+    *,
+    stride: int = 1,
+    padding: Padding = 0,
+    output_padding: int = 0,
+    groups: int = 1,
+    dilation: int = 1,
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Gradients of a real loss with respect to x, weight and bias, given its gradient of the output.
+
+    Parameters
+    ----------
+    grad_output : array_like (batch, out_channels, output_length) or (out_channels, output_length)
+        Gradient of the loss with respect to the output.
+    x, weight, stride, padding, output_padding, groups, dilation
+        As in `scatter`; finite, because grad_output is continued by zeros.
+
+    Returns
+    -------
+    grad_x, grad_weight, grad_bias : ndarray
+        Shapes as of x, weight and bias; float64, or complex128 where an argument is complex.
+
+    Notes
+    -----
+    The output is linear in each argument, and each gradient its conjugate transpose, applied to g = grad_output::
+
+        grad_x[n, c, i] = sum_f sum_k conj(weight[c, f, k]) * g[n, f, stride*i + dilation*k - left]
+        grad_weight[c, f, k] = sum_n sum_i conj(x[n, c, i]) * g[n, f, stride*i + dilation*k - left]
+        grad_bias[f] = sum_n sum_t g[n, f, t]
+
+    A complex gradient is dL/da + 1j*dL/db for an argument a + 1j*b; that of a real argument is the real part.
+
+    References
+    ----------
+    PyTorch documentation, "Autograd mechanics", section "Autograd for Complex Numbers": the convention.
+
+    Examples
+    --------
+    >>> gradients([[1, 10, 100, 1000]], [[1, 2]], [[[1, 1]]], stride=2)
+    (array([[  11., 1100.]]), array([[[ 201., 2010.]]]), array([1111.]))
+    """
+    shapes = np.shape(x), np.shape(weight)
+    x, weight = _as_groups(x, weight, groups)
+    g = _as_double(grad_output)
+    length, filter_size = x.shape[-1], weight.shape[-1]
+    full_length = (length - 1) * stride + dilation * (filter_size - 1) + 1
+    if padding == "same":
+        left = max(full_length - length * stride, 0) // 2
+    else:
+        left = padding[0] if isinstance(padding, tuple) else int(padding)
+    full = np.zeros((*g.shape[:-1], max(full_length, left + g.shape[-1])), g.dtype)
+    full[..., left : left + g.shape[-1]] = g
+    full = full.reshape(*g.shape[:-2], groups, weight.shape[2], full.shape[-1])
+    windows = full[..., stride * np.arange(length) + dilation * np.arange(filter_size)[:, np.newaxis]]
+    grad_x = np.einsum("gcfk,...gfki->...gci", weight.conj(), windows, optimize=True).reshape(shapes[0])
+    grad_weight = np.einsum("...gci,...gfki->...gcfk", x.conj(), windows, optimize=True)
+    grad_weight = grad_weight.reshape(-1, *weight.shape).sum(axis=0).reshape(shapes[1])
+    grad_bias = g.sum(axis=-1).reshape(-1, g.shape[-2]).sum(axis=0)
+    return grad_x, grad_weight, grad_bias
 
 
 def _as_double(array: ArrayLike) -> NDArray[Any]:

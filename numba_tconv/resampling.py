@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from numba_tconv.arguments import as_array, check_out
 from numba_tconv.backends import check_device
 from numba_tconv.boundaries import MODES
-from numba_tconv.functional import as_array, check_out
 from numba_tconv.geometry import as_integer
 from numba_tconv.polyphase import Polyphase
 
@@ -87,8 +87,8 @@ def upfirdn(
     .. math:: y[n] = \sum_k h[k] \, u[n \cdot down - k], \qquad u[i \cdot up] = x[i]
 
     By 'direct' the error of an output is below ``taps/up * eps * sum(abs(h)) * max(abs(x))``, whatever the rest of the
-    signal; by 'fft' it is about ``eps * log2(taps) * norm(h) * norm(x)`` of the block around it, so that a quiet passage
-    beside a loud one has fewer correct digits. Real taps on complex signals cost no complex multiplication.
+    signal; by 'fft' it is about ``eps * log2(taps) * norm(h) * norm(x)`` of the block around it, so that a quiet
+    passage beside a loud one has fewer correct digits. Real taps on complex signals cost no complex multiplication.
 
     Reference: Crochiere and Rabiner, "Multirate Digital Signal Processing", 1983, section 3.3.
 
@@ -138,8 +138,8 @@ def resample_poly(
         The window that `scipy.signal.firwin` designs the low-pass filter with, ``20*max(up, down) + 1`` taps; or the
         taps themselves. A filter designed for the same rates, window and dtype before is taken from a cache.
     padtype : str
-        How the signal goes on beyond its ends: a `mode` of `upfirdn`; or 'mean', 'median', 'minimum' or 'maximum', which
-        are subtracted before and added again behind.
+        How the signal goes on beyond its ends: a `mode` of `upfirdn`; or 'mean', 'median', 'minimum' or 'maximum',
+        which are subtracted before and added again behind.
     cval : number, optional
         The value beyond the ends for 'constant'; zero by default.
     method, device : str
@@ -248,11 +248,11 @@ def _low_pass(dtype: np.dtype[Any], up: int, down: int, window: Any) -> tuple[Ar
     rate = max(up, down)
     if rate > HIGHEST_RATE:
         raise ValueError(f"up and down must not exceed {HIGHEST_RATE} without their common factor; got {up} and {down}")
-    design = _design if isinstance(window, Hashable) else _design.__wrapped__
+    # A window with an array in it cannot be a key.
+    design = _cached_design if isinstance(window, Hashable) else _design
     return design(real, up, rate, window), 10 * rate
 
 
-@lru_cache(maxsize=64)
 def _design(dtype: np.dtype[Any], up: int, rate: int, window: Any) -> Array:
     """Design the low-pass filter; read-only, because the cache holds it."""
     from scipy.signal import firwin
@@ -261,3 +261,6 @@ def _design(dtype: np.dtype[Any], up: int, rate: int, window: Any) -> Array:
     taps *= up
     taps.flags.writeable = False
     return taps
+
+
+_cached_design = lru_cache(maxsize=64)(_design)

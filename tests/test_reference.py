@@ -190,3 +190,22 @@ def test_empty_batch(definition):
 def test_crop_must_leave_a_sample(definition, padding):
     with pytest.raises(ValueError, match="at least one output sample"):
         definition([[1, 2]], [[[1, 10, 100]]], stride=2, padding=padding)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_gradients_are_the_conjugate_transpose(seed):
+    """Of the matrix whose columns are the outputs for unit impulses: in x, in the weight and in the bias."""
+    (x, weight, _), options = random_case(seed)
+    bias = np.zeros(weight.shape[1] * options["groups"])
+    arrays = (x, weight, bias)
+    y = reference.scatter(*arrays, **options)
+    g = random_array(np.random.default_rng(seed), y.shape, np.iscomplexobj(y))
+    for position, gradient in enumerate(reference.gradients(g, x, weight, **options)):
+        array = arrays[position]
+        assert gradient.shape == array.shape
+        others = list(arrays) if position < 2 else [np.zeros_like(x), weight, bias]
+        for index in np.ndindex(array.shape):
+            others[position] = np.zeros(array.shape)
+            others[position][index] = 1
+            expected = np.sum(reference.scatter(*others, **options).conj() * g)
+            assert_allclose(gradient[index], expected, rtol=1e-12, atol=1e-12)

@@ -28,7 +28,10 @@ BLOCK_OF_OUTPUTS = 128
 
 @jit.once
 def kernel(dtype):
-    """Return the compiled kernel `(x, taps, out, zeros, rows, problem, turns, worker)`; x and out (array, time, lane)."""
+    """Return the compiled kernel `(x, taps, out, zeros, rows, problem, turns, worker)`.
+
+    x and out are (array, time, lane).
+    """
     lanes = host().lanes(dtype.itemsize)
 
     def run(x, taps, out, zeros, rows, problem, turns, worker):

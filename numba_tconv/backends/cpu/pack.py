@@ -14,7 +14,7 @@ from numba_tconv.backends.cpu import jit, threads
 from numba_tconv.backends.cpu.layout import Layout
 from numba_tconv.backends.cpu.staging import copy_bytes
 from numba_tconv.backends.cpu.target import host
-from numba_tconv.backends.cpu.tile import address, interleave
+from numba_tconv.backends.cpu.tile import address, transpose
 from numba_tconv.backends.cpu.turns import take
 
 # Multiply-adds that count as packing one number: two threads begin to win at 65 thousand numbers.
@@ -94,8 +94,9 @@ def _weave_kernel(dtype, width):
                         is_tile &= source + lanes * size + lanes <= weight.size
                         for first in range(0, size, lanes):
                             if is_tile:
-                                start = address(weight) + (source + first) * itemsize
-                                interleave(start, size, tile, lanes, scratch, lanes, lanes)
+                                transpose(
+                                    address(weight) + (source + first) * itemsize, size, tile, lanes, scratch, lanes
+                                )
                             j, row = divmod(first, rows)
                             for tap in range(first, min(size, first + lanes)):
                                 for i in range(1 if is_tile else height):

@@ -36,7 +36,10 @@ class Bank:
         return self._phases
 
     def run(self, x: np.ndarray, left: int, out: np.ndarray) -> None:
-        """Write outputs `left`, `left + down`, ... of `x` (batch, channel, time) to `out`; a filter for each channel."""
+        """Write the outputs at `left`, `left + down`, ... of the full one to `out`.
+
+        x and out are (batch, channel, time); one filter is for all channels, several are one for each.
+        """
         if out.size == 0:
             return
         length, count = x.shape[2], out.shape[2]
@@ -49,7 +52,10 @@ class Bank:
             rational.change_rate(change, x, self._taps(), out)
 
     def run_columns(self, x: np.ndarray, left: int, out: np.ndarray) -> bool:
-        """`run` for (array, time, signal) and one filter; False, and nothing done, where columns do not fill a vector."""
+        """`run` for arrays (array, time, signal) and one filter of real taps.
+
+        Returns False, with nothing done, where that is not so or the signals side by side do not fill a vector.
+        """
         if self._h.dtype.kind == "c" or not columns.serves(x, self._dtype) or not columns.serves(out, self._dtype):
             return False
         if out.size:

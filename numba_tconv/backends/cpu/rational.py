@@ -17,7 +17,15 @@ from numba_tconv.backends.cpu import jit, threads
 from numba_tconv.backends.cpu.pack import Taps
 from numba_tconv.backends.cpu.staging import in_parts, put, stage_every
 from numba_tconv.backends.cpu.target import host
-from numba_tconv.backends.cpu.tile import MOST_WOVEN, SUM_VECTORS, address, deinterleave, interleave, sum_rows
+from numba_tconv.backends.cpu.tile import (
+    MOST_WOVEN,
+    SUM_VECTORS,
+    address,
+    deinterleave,
+    interleave,
+    sum_rows,
+    transpose,
+)
 from numba_tconv.backends.cpu.turns import take
 from numba_tconv.geometry import RateChange
 
@@ -44,18 +52,14 @@ def _stage_planes(x, scratch, at, problem, x_start, first, planes, count, lanes)
         # Those whose samples lie inside the signal altogether.
         woven = min(count, max(0, (problem[LENGTH] - first - planes) // step + 1)) // lanes * lanes
     for m in range(0, woven, lanes):
+        period = source + m * step * unit * itemsize
         if is_taken_apart:
-            deinterleave(
-                source + m * step * unit * itemsize, address(scratch) + (at + m) * itemsize, row, scratch,
-                step * unit, literally(lanes),
-            )  # fmt: skip
+            deinterleave(period, address(scratch) + (at + m) * itemsize, row, scratch, step * unit, literally(lanes))
         else:
             for s_next in range(0, unit * planes, lanes):
                 s = min(s_next, square)
-                interleave(
-                    source + (m * step * unit + s) * itemsize, step * unit,
-                    address(scratch) + (at + s * row + m) * itemsize, row, scratch, literally(lanes), literally(lanes),
-                )  # fmt: skip
+                target = address(scratch) + (at + s * row + m) * itemsize
+                transpose(period + s * itemsize, step * unit, target, row, scratch, literally(lanes))
     for s in range(planes):
         for part in range(unit):
             stage_every(
@@ -70,20 +74,23 @@ def _store(out, scratch, sums, problem, out_start, first_period, periods, first_
     period, unit, row, size = problem[PERIOD], problem[OUT_UNIT], problem[SUM_ROW], problem[OUTPUT_LENGTH]
     itemsize, step = scratch.itemsize, out.strides[2]
     first = first_period * period + first_phase
-    # Few at a time are interleaved, more transposed in square tiles; the last ones overlap those before.
-    height, run = (period * unit, lanes) if period * unit <= MOST_WOVEN else (lanes, period * unit)
+    is_woven = period * unit <= MOST_WOVEN
     woven = 0
-    if problem[IS_PLAIN_OUT] and phases * unit >= height:
+    if problem[IS_PLAIN_OUT] and (is_woven or phases * unit >= lanes):
         # Periods whose phases lie inside the output altogether.
         woven = min(periods, max(0, (size - first - phases) // period + 1)) // lanes * lanes
     for m in range(0, woven, lanes):
+        source = address(scratch) + (sums + m) * itemsize
         target = address(out) + out_start + (first + m * period) * unit * itemsize
-        for p_next in range(0, phases * unit, height):
-            p = min(p_next, phases * unit - height)
-            interleave(
-                address(scratch) + (sums + p * row + m) * itemsize, row, target + p * itemsize, run, scratch,
-                height, literally(lanes),
-            )  # fmt: skip
+        if is_woven:
+            interleave(source, row, target, scratch, phases * unit, literally(lanes))
+        else:
+            # Square tiles; the last one overlaps the one before.
+            for p_next in range(0, phases * unit, lanes):
+                p = min(p_next, phases * unit - lanes)
+                transpose(
+                    source + p * row * itemsize, row, target + p * itemsize, period * unit, scratch, literally(lanes)
+                )  # fmt: skip
     for p in range(phases):
         count = min(periods, -((first + p - size) // period))
         for part in range(unit):
@@ -213,7 +220,10 @@ def _problem(
 
 
 def change_rate(change: RateChange, x: np.ndarray, taps: Taps, out: np.ndarray) -> None:
-    """Write `x` (batch, channel, time) at the new rate to `out`; any strides, the dtype of the taps or its complex one."""
+    """Write `x` (batch, channel, time) at the new rate to `out`.
+
+    Any strides; the dtype is that of the taps, or the complex one of that precision.
+    """
     dtype = taps.numbers.dtype
     is_plain_x, is_plain_out = _is_plain(x, dtype), _is_plain(out, dtype)
     x, out = in_parts(x), in_parts(out)

@@ -158,6 +158,22 @@ def stage_every(x, offset, first, step, count, length, half, stage, at):
 
 
 @jit.helper
+def stage_steps(x, n, c, first, step, part, count, length, half, stage, at):
+    """Write `count` samples, from time `first` on and `step` apart, to `stage[at:]`, zeros outside the signal."""
+    if step == 1:
+        stage_samples(x, n, c, first, part, count, length, half, stage, at)
+    else:
+        begin = min(max(-(first // step), 0), count)
+        end = max(min(-((first - length) // step), count), begin)
+        zero_run(stage, at, begin)
+        offset = n * x.strides[0] + c * x.strides[1] + (first + begin * step) * x.strides[2] + part * x.strides[3]
+        for k in range(begin, end):
+            stage[at + k] = _as_float(_read(x, offset), half, stage)
+            offset += step * x.strides[2]
+        zero_run(stage, at + end, count - end)
+
+
+@jit.helper
 def stage_rows(x, channel, count, signals, length, half, stage, at, stage_row):
     """Stage `count` channels, their signals behind each other without a gap."""
     parts = signals // x.shape[0]

@@ -127,8 +127,8 @@ def _data(context, builder, sig, args, position):
     return context.make_array(sig.args[position])(context, builder, args[position]).data
 
 
-def _accumulate(vectors, rows, columns, counts, accumulators, ahead, b_ahead=None):
-    """Emit the two reduction loops: `acc[r][v] += A[a0 + i*a_i + j*a_j + r] * B[b0 + i*b_i + j*b_j + v*lanes]`.
+def _accumulate(vectors, rows, columns, counts, accumulators, ahead, b_ahead=None, a_r=1):
+    """Emit the two reduction loops: `acc[r][v] += A[a0 + i*a_i + j*a_j + r*a_r] * B[b0 + i*b_i + j*b_j + v*lanes]`.
 
     `rows` and `columns` are `(pointer, offset, step of i, step of j)`, `counts` the trip counts of i and j. Meanwhile
     lines travel into L2: for every i those from `ahead` on, (address or 0 for none, step of i in bytes, lines), and for
@@ -142,8 +142,8 @@ def _accumulate(vectors, rows, columns, counts, accumulators, ahead, b_ahead=Non
         line, step, n_lines = ahead
         with builder.if_then(builder.icmp_signed("!=", line, vectors.index(0))):
             line = builder.add(line, builder.mul(outer.index, step))
-            for k in range(n_lines):
-                vectors.prefetch(builder.add(line, vectors.index(64 * k)))
+            with cgutils.for_range(builder, n_lines) as lines:
+                vectors.prefetch(builder.add(line, builder.mul(lines.index, vectors.index(64))))
         with cgutils.for_range(builder, counts[1]) as inner:
             a2 = builder.add(a1, builder.mul(inner.index, a_j))
             b2 = builder.add(b1, builder.mul(inner.index, b_j))
@@ -155,16 +155,16 @@ def _accumulate(vectors, rows, columns, counts, accumulators, ahead, b_ahead=Non
                 vectors.load(b, builder.add(b2, vectors.index(v * vectors.lanes))) for v in range(len(accumulators[0]))
             ]
             for r, row in enumerate(accumulators):
-                scalar = builder.load(builder.gep(a, [builder.add(a2, vectors.index(r))]))
+                scalar = builder.load(builder.gep(a, [builder.add(a2, vectors.index(r * a_r))]))
                 scalar = vectors.splat(scalar)
                 for vector, slot in zip(lanes, row, strict=True):
                     builder.store(vectors.multiply_add(scalar, vector, builder.load(slot)), slot)
 
 
 def _panel_tile(vectors, rows, columns, counts, target, first, shape, ahead):
-    """Emit one tile of `shape` (R, V), its sums kept in or added to `target` (pointer, offset, step of r)."""
+    """Emit one tile of `shape` (R, V, step a_r), its sums kept in or added to `target` (pointer, offset, step of r)."""
     builder = vectors.builder
-    n_rows, n_vectors = shape
+    n_rows, n_vectors, a_r = shape
     d, d0, d_r = target
 
     def at(r, v):
@@ -179,30 +179,31 @@ def _panel_tile(vectors, rows, columns, counts, target, first, shape, ahead):
         with add:
             for r, v in places:
                 builder.store(vectors.load(d, at(r, v)), acc[r][v])
-    _accumulate(vectors, rows, columns, counts, acc, (*ahead[:2], 1), ahead[2])
+    _accumulate(vectors, rows, columns, counts, acc, ahead[:3], ahead[3], a_r)
     for r, v in places:
         vectors.store(builder.load(acc[r][v]), d, at(r, v))
 
 
 @intrinsic(prefer_literal=True)
-def panel_rows(typingctx, scratch, A, B, counts, D, first, ahead, R, V, lanes):
-    """`D[d0 + r*d_r + v] (+)= sum_{i<I, j<J} A[a0 + i*a_i + j*a_j + r] * B[i*b_i + j*V*lanes + v]`, all r, v < V*lanes.
+def panel_rows(typingctx, scratch, A, B, counts, D, first, ahead, R, V, lanes, a_r):
+    """`D[d0 + r*d_r + v] (+)= sum_{i<I, j<J} A[a0 + i*a_i + j*a_j + r*a_r] * B[i*b_i + j*V*lanes + v]`, v < V*lanes.
 
     `A = (a0, a_i, a_j)` and `D = (d0, d_r)` lie in `scratch`, `B = (address, b_i)` anywhere; `counts = (rows, I, J)`.
-    Rows are taken in tiles of R, then R/2, R/4 and 1. `first` overwrites D, otherwise the sums are added to it.
+    Rows are taken in tiles of R, then R/2, R/4 and 1; a literal step between them costs no register. `first` overwrites
+    D, otherwise the sums are added to it.
 
-    `ahead = (address, h_i, h_r, b)` is what the next calls will read: meanwhile the lines at `address + i*h_i + r*h_r`
-    and, in tiles of few rows, those `b` numbers behind B travel into L2.
+    `ahead = (address, h_i, h_r, lines, b)` is what the next calls will read: meanwhile so many lines from `address +
+    i*h_i + r*h_r` on, r the first row of a tile, and, in tiles of few rows, those `b` numbers behind B travel into L2.
     """
-    if not _are_literals(R, V, lanes):
+    if not _are_literals(R, V, lanes, a_r):
         return None
-    sig = types.void(scratch, A, B, counts, D, types.boolean, ahead, R, V, lanes)
+    sig = types.void(scratch, A, B, counts, D, types.boolean, ahead, R, V, lanes, a_r)
 
     def codegen(context, builder, sig, args):
-        n_rows, n_vectors, n_lanes = (sig.args[k].literal_value for k in (7, 8, 9))
+        n_rows, n_vectors, n_lanes, row_step = (sig.args[k].literal_value for k in (7, 8, 9, 10))
         vectors = _Vectors(context, builder, context.get_value_type(sig.args[0].dtype), n_lanes)
         data = _data(context, builder, sig, args, 0)
-        (a0, a_i, a_j), (b, b_i), (n, *reduction), (d0, d_r), (line, h_i, h_r, b_ahead) = (
+        (a0, a_i, a_j), (b, b_i), (n, *reduction), (d0, d_r), (line, h_i, h_r, n_lines, b_ahead) = (
             cgutils.unpack_tuple(builder, args[k]) for k in (1, 2, 3, 4, 6)
         )
         b = builder.inttoptr(b, vectors.scalar.as_pointer())
@@ -217,9 +218,9 @@ def panel_rows(typingctx, scratch, A, B, counts, D, first, ahead, R, V, lanes):
             builder.position_at_end(body)
             at = builder.load(row)
             target = (data, builder.add(d0, builder.mul(at, d_r)), d_r)
-            rows = (data, builder.add(a0, at), a_i, a_j)
-            lines = (builder.add(line, builder.mul(at, h_r)), h_i, b_ahead if height < n_rows else None)
-            _panel_tile(vectors, rows, columns, reduction, target, args[5], (height, n_vectors), lines)
+            rows = (data, builder.add(a0, builder.mul(at, vectors.index(row_step))), a_i, a_j)
+            lines = (builder.add(line, builder.mul(at, h_r)), h_i, n_lines, b_ahead if height < n_rows else None)
+            _panel_tile(vectors, rows, columns, reduction, target, args[5], (height, n_vectors, row_step), lines)
             builder.store(builder.add(at, vectors.index(height)), row)
             builder.branch(condition)
             builder.position_at_end(after)
@@ -275,7 +276,7 @@ def fir_tile(typingctx, x, x_i, x_j, W, w0, I, J, bias, b0, out, ahead, S, V, la
             (x, vectors.index(0), args[1], args[2]),
             (args[5], args[6]),
             acc,
-            (*cgutils.unpack_tuple(builder, args[10]), n_vectors),
+            (*cgutils.unpack_tuple(builder, args[10]), vectors.index(n_vectors)),
         )
         for v in range(n_vectors):
             for k, vector in enumerate(vectors.weave([builder.load(row[v]) for row in acc], n_unit)):
@@ -285,13 +286,38 @@ def fir_tile(typingctx, x, x_i, x_j, W, w0, I, J, bias, b0, out, ahead, S, V, la
     return sig, codegen
 
 
-def _for_each_count(builder, count, sizes, emit):
-    """Emit `emit(n)` for the n of `sizes` that `count` is at run time."""
+def _weave_rows(vectors, source, step, target, t_step, count):
+    """Emit `count` loads, `step` numbers apart, their weaving, and as many stores."""
+    places = [vectors.index(k) for k in range(count)]
+    rows = [vectors.load(source, vectors.builder.mul(step, k)) for k in places]
+    for k, vector in zip(places, vectors.weave(rows, 1), strict=True):
+        vectors.store(vector, target, vectors.builder.mul(t_step, k))
+
+
+@intrinsic(prefer_literal=True)
+def transpose(typingctx, source, step, target, t_step, like, lanes):
+    """`target[k*t_step + i] = source[i*step + k]` for i, k < lanes: addresses of numbers of the dtype of `like`."""
+    if not _are_literals(lanes):
+        return None
+    size = types.intp
+
+    def codegen(context, builder, sig, args):
+        vectors = _Vectors(context, builder, context.get_value_type(sig.args[4].dtype), sig.args[5].literal_value)
+        source, target = (builder.inttoptr(args[k], vectors.scalar.as_pointer()) for k in (0, 2))
+        _weave_rows(vectors, source, args[1], target, args[3], vectors.lanes)
+        return context.get_dummy_value()
+
+    return types.void(size, size, size, size, like, lanes), codegen
+
+
+def _for_each_count(vectors, count, emit):
+    """Emit `emit(n)` for every n up to MOST_WOVEN that `count` may be at run time."""
+    builder = vectors.builder
     after = builder.append_basic_block("after")
     switch = builder.switch(count, after)
-    for n in sizes:
+    for n in range(1, MOST_WOVEN + 1):
         case = builder.append_basic_block(f"count_{n}")
-        switch.add_case(ir.Constant(count.type, n), case)
+        switch.add_case(vectors.index(n), case)
         builder.position_at_end(case)
         emit(n)
         builder.branch(after)
@@ -299,39 +325,25 @@ def _for_each_count(builder, count, sizes, emit):
 
 
 @intrinsic(prefer_literal=True)
-def interleave(typingctx, source, source_step, target, target_step, like, n, lanes):
-    """Interleave n rows of a vector each: the k-th vector of `source[i*source_step + v]`, i < n, v < lanes, in turn.
-
-    Vector k of the result goes to `target[k*target_step:]`. n is at most MOST_WOVEN, or `lanes`, which transposes a
-    square tile. Addresses of numbers of the dtype of `like`.
-    """
+def interleave(typingctx, source, step, target, like, n, lanes):
+    """`target[v*n + i] = source[i*step + v]` for i < n <= MOST_WOVEN, v < lanes; addresses as of `transpose`."""
     if not _are_literals(lanes):
         return None
     size = types.intp
 
     def codegen(context, builder, sig, args):
-        kind, n_lanes = sig.args[5], sig.args[6].literal_value
-        vectors = _Vectors(context, builder, context.get_value_type(sig.args[4].dtype), n_lanes)
+        vectors = _Vectors(context, builder, context.get_value_type(sig.args[3].dtype), sig.args[5].literal_value)
         source, target = (builder.inttoptr(args[k], vectors.scalar.as_pointer()) for k in (0, 2))
-
-        def emit(count):
-            places = [vectors.index(k) for k in range(count)]
-            rows = [vectors.load(source, builder.mul(args[1], i)) for i in places]
-            for k, vector in zip(places, vectors.weave(rows, 1), strict=True):
-                vectors.store(vector, target, builder.mul(args[3], k))
-
-        if isinstance(kind, types.IntegerLiteral):
-            emit(kind.literal_value)
-        else:
-            _for_each_count(builder, args[5], sorted({*range(1, MOST_WOVEN + 1), n_lanes}), emit)
+        width = vectors.index(vectors.lanes)
+        _for_each_count(vectors, args[4], lambda count: _weave_rows(vectors, source, args[1], target, width, count))
         return context.get_dummy_value()
 
-    return types.void(size, size, size, size, like, n, lanes), codegen
+    return types.void(size, size, size, like, size, lanes), codegen
 
 
 @intrinsic(prefer_literal=True)
-def deinterleave(typingctx, source, target, target_step, like, n, lanes):
-    """`target[i*target_step + v] = source[v*n + i]` for i < n <= MOST_WOVEN, v < lanes; addresses as of `interleave`."""
+def deinterleave(typingctx, source, target, t_step, like, n, lanes):
+    """`target[i*t_step + v] = source[v*n + i]` for i < n <= MOST_WOVEN, v < lanes; addresses as of `transpose`."""
     if not _are_literals(lanes):
         return None
     size = types.intp
@@ -345,7 +357,7 @@ def deinterleave(typingctx, source, target, target_step, like, n, lanes):
             for i, vector in enumerate(vectors.unweave(woven)):
                 vectors.store(vector, target, builder.mul(args[2], vectors.index(i)))
 
-        _for_each_count(builder, args[4], range(1, MOST_WOVEN + 1), emit)
+        _for_each_count(vectors, args[4], emit)
         return context.get_dummy_value()
 
     return types.void(size, size, size, like, size, lanes), codegen
@@ -420,12 +432,88 @@ def copy_rows(typingctx, D, d0, d_r, bias, b0, parts, out, o0, o_r, count, run, 
 
 
 @intrinsic(prefer_literal=True)
+def copy_windows(typingctx, source, s_w, target, t_w, count, run, like, lanes):
+    """`target[w*t_w + k] = source[w*s_w + k]` for w < count and k < run: addresses of numbers of the dtype of `like`.
+
+    Nothing beyond a run is written. A run is taken in vectors of `lanes`, then of half as many and so on, each of them
+    for all windows, so that short runs cost no call and no branch.
+    """
+    if not _are_literals(lanes):
+        return None
+    size = types.intp
+
+    def codegen(context, builder, sig, args):
+        scalar, n_lanes = context.get_value_type(sig.args[6].dtype), sig.args[7].literal_value
+        source, s_w, target, t_w, count, run = args[:6]
+        width = ir.Constant(run.type, n_lanes)
+        done = cgutils.alloca_once_value(builder, ir.Constant(run.type, 0))
+
+        def copy(n):
+            vectors = _Vectors(context, builder, scalar, n)
+            begin, end = (builder.inttoptr(address, scalar.as_pointer()) for address in (source, target))
+            at = builder.load(done)
+            with cgutils.for_range(builder, count) as window:
+                value = vectors.load(begin, builder.add(at, builder.mul(window.index, s_w)))
+                vectors.store(value, end, builder.add(at, builder.mul(window.index, t_w)))
+            builder.store(builder.add(at, vectors.index(n)), done)
+
+        with cgutils.for_range(builder, builder.sdiv(run, width)):
+            copy(n_lanes)
+        n = n_lanes // 2
+        while n:
+            bit = builder.and_(run, ir.Constant(run.type, n))
+            with builder.if_then(builder.icmp_signed("!=", bit, ir.Constant(run.type, 0))):
+                copy(n)
+            n //= 2
+        return context.get_dummy_value()
+
+    return types.void(size, size, size, size, size, size, like, lanes), codegen
+
+
+@intrinsic(prefer_literal=True)
+def split(typingctx, source, target, pairs, like, lanes):
+    """`target[i], target[pairs + i] = source[2*i], source[2*i + 1]` for i < pairs, a multiple of `lanes`: addresses."""
+    if not _are_literals(lanes):
+        return None
+    size = types.intp
+
+    def codegen(context, builder, sig, args):
+        vectors = _Vectors(context, builder, context.get_value_type(sig.args[3].dtype), sig.args[4].literal_value)
+        source, target = (builder.inttoptr(args[k], vectors.scalar.as_pointer()) for k in (0, 1))
+        width = vectors.index(vectors.lanes)
+        with cgutils.for_range(builder, builder.sdiv(args[2], width)) as chunk:
+            at = builder.mul(chunk.index, width)
+            first = builder.mul(at, vectors.index(2))
+            a, b = vectors.load(source, first), vectors.load(source, builder.add(first, width))
+            for half in (0, 1):
+                value = vectors.shuffle(a, b, range(half, 2 * vectors.lanes, 2))
+                vectors.store(value, target, builder.add(at, args[2]) if half else at)
+        return context.get_dummy_value()
+
+    return types.void(size, size, size, like, lanes), codegen
+
+
+@intrinsic
+def prefetch_run(typingctx, start, size):
+    """Call `size` bytes from an address on into L2; what does not exist is no fault."""
+
+    def codegen(context, builder, sig, args):
+        vectors = _Vectors(context, builder, ir.FloatType(), 1)
+        with cgutils.for_range(builder, builder.sdiv(args[1], vectors.index(64))) as line:
+            vectors.prefetch(builder.add(args[0], builder.mul(line.index, vectors.index(64))))
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp), codegen
+
+
+@intrinsic(prefer_literal=True)
 def sum_rows(typingctx, rows, first, step, taps, h0, count, target, start, end, V, lanes):
     """`target[v] = sum_{j<count} taps[h0 + j] * row[first - j*step][v]` for `start <= v < end`.
 
     Row k lies at the address `rows[k]`, the result at the address `target`. Vectors are taken V at a time, then V/2,
-    V/4 and so on; one that `end` cuts is moved to the left, so `end` is no less than a vector. Rows that may lie anywhere let one tile serve neighbouring signals, zeros beyond their ends, and the
-    planes of a decimated signal; looking a row up costs one load for V multiplications.
+    V/4 and so on; one that `end` cuts is moved to the left, so `end` is no less than a vector. Rows that may lie
+    anywhere let one tile serve neighbouring signals, zeros beyond their ends, and the planes of a decimated signal;
+    looking a row up costs one load for V multiplications.
     """
     if not _are_literals(V, lanes):
         return None
@@ -435,7 +523,7 @@ def sum_rows(typingctx, rows, first, step, taps, h0, count, target, start, end, 
         n_vectors, n_lanes = (sig.args[k].literal_value for k in (9, 10))
         vectors = _Vectors(context, builder, context.get_value_type(sig.args[3].dtype), n_lanes)
         table, taps = (_data(context, builder, sig, args, k) for k in (0, 3))
-        first, row_step, h0, count, target, start, end = *args[1:3], *args[4:9]
+        first, row_step, _, h0, count, target, start, end = args[1:9]
         pointer = vectors.scalar.as_pointer()
         target = builder.inttoptr(target, pointer)
         place = cgutils.alloca_once_value(builder, start)

@@ -1,0 +1,335 @@
+"""The gradients against their definition, PyTorch's autograd and central differences; function and plan."""
+
+import random
+import re
+from dataclasses import replace
+
+import numba
+import numpy as np
+import pytest
+from cases import LARGE, LAYOUTS, Case, assert_close, poison, random_case, random_values
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from numba_tconv import ConvTranspose1d, conv_transpose1d, conv_transpose1d_backward, reference
+
+NAMES = ("x", "weight", "bias")
+# (dtype of x, of weight, of grad_output); every other one would compile kernels of its own, for seconds.
+KINDS = [
+    ("float32", "float32", "float32"),
+    ("float64", "float64", "float64"),
+    ("complex64", "float32", "complex64"),
+    ("float32", "complex64", "complex64"),
+    ("complex64", "complex64", "complex64"),
+    ("complex64", "complex64", "float32"),
+    ("complex128", "complex128", "complex128"),
+    ("float64", "complex128", "float64"),
+    ("float16", "float16", "float16"),
+    ("int16", "float32", "float32"),
+    ("float32", "bool", "float32"),
+]
+COUNT = 60
+
+
+def grad_output(case, dtype):
+    """Return a gradient of the output in the case's layout; its values belong to the case."""
+    batch = () if case.batch is None else (case.batch,)
+    shape = (*batch, case.groups * case.filters, case.output_length)
+    rng = np.random.default_rng(case.seed + 1)
+    return LAYOUTS[case.out_layout or "contiguous"](random_values(rng, shape, dtype))
+
+
+def draw(rng, kind):
+    """Return a case of a kind and a gradient of its output, in any layout."""
+    case = replace(random_case(rng, ("float32", "float32")), x_dtype=kind[0], weight_dtype=kind[1])
+    case = replace(case, bias_dtype=None, out_layout=rng.choice(list(LAYOUTS)))
+    return case, grad_output(case, kind[2])
+
+
+def check(case, g):
+    x, weight, _ = case.arrays()
+    expected = reference.gradients(g, x, weight, **case.options)
+    magnitudes = reference.gradients(*(abs(array.astype(complex)) for array in (g, x, weight)), **case.options)
+    gradients = conv_transpose1d_backward(g, x, weight, **case.options)
+    for array, gradient, truth, magnitude in zip((x, weight, g), gradients, expected, magnitudes, strict=True):
+        is_real = array.dtype.kind != "c" and gradient is not gradients.bias
+        assert gradient.dtype == (np.empty(0, case.dtype).real.dtype if is_real else case.dtype)
+        assert_close(gradient, truth.real if is_real else truth, abs(magnitude))
+    return gradients
+
+
+@pytest.mark.parametrize("kind", KINDS, ids="-".join)
+def test_random_cases(kind):
+    rng = random.Random("-".join(kind))  # noqa: S311 nothing secret
+    for _ in range(COUNT):
+        case, g = draw(rng, kind)
+        try:
+            check(case, g)
+        except Exception as error:
+            error.add_note(repr(case))
+            raise
+
+
+def test_random_cases_are_varied():
+    rng = random.Random(1)  # noqa: S311
+    cases = [draw(rng, KINDS[0])[0] for _ in range(len(KINDS) * COUNT)]
+    assert {case.out_layout for case in cases} == set(LAYOUTS)
+    for name in ("batch", "groups", "stride", "dilation", "output_padding", "filters", "channels"):
+        assert len({getattr(case, name) for case in cases}) > 2, name
+    assert {type(case.padding) for case in cases} == {int, tuple, str}
+
+
+@settings(max_examples=60, derandomize=True, deadline=None, database=None)
+@given(st.randoms(use_true_random=False))
+def test_central_differences(rng):
+    """Of half the squared output, whose gradient is the output, along a random direction."""
+    case, _ = draw(rng, KINDS[1])
+    x, weight, _ = case.arrays()
+    generator = np.random.default_rng(case.seed)
+    arrays = [x, weight, generator.standard_normal(case.groups * case.filters)]
+    directions = [generator.standard_normal(array.shape) for array in arrays]
+
+    def loss(step):
+        moved = [array + step * direction for array, direction in zip(arrays, directions, strict=True)]
+        return np.sum(conv_transpose1d(*moved, **case.options) ** 2) / 2
+
+    y = conv_transpose1d(*arrays, **case.options)
+    gradients = conv_transpose1d_backward(y, x, weight, **case.options)
+    slopes = [np.sum(gradient * direction) for gradient, direction in zip(gradients, directions, strict=True)]
+    # The error of central differences is of the second order, that of the loss's digits 1e-16 / step.
+    step = 1e-5
+    difference = (loss(step) - loss(-step)) / (2 * step)
+    scale = sum(np.sum(abs(gradient * d)) for gradient, d in zip(gradients, directions, strict=True)) + loss(0)
+    assert abs(difference - sum(slopes)) <= 1e-6 * scale
+
+
+@pytest.mark.parametrize("kind", [("float64", "float64"), ("complex128", "float64"), ("complex128", "complex128")])
+def test_adjoint(kind):
+    """<A x, g> == <x, A' g>, and the same for the operator that the weight is put into."""
+    rng = random.Random(3)  # noqa: S311
+    for _ in range(40):
+        case, g = draw(rng, (*kind, kind[0]))
+        x, weight, _ = case.arrays()
+        y = conv_transpose1d(x, weight, **case.options)
+        magnitudes = [abs(array) for array in (x, weight)]
+        scale = np.sum(reference.scatter(*magnitudes, **case.options) * abs(g))
+        gradients = conv_transpose1d_backward(g, x, weight, wrt=("x", "weight"), **case.options)
+        for array, gradient in zip((x, weight), gradients, strict=False):
+            difference = np.sum(y.conj() * g) - np.sum(array.conj() * gradient)
+            # Of a real argument the imaginary part of the product is not kept.
+            difference = difference if array.dtype.kind == "c" else difference.real
+            assert abs(difference) <= 1e-12 * scale, case
+
+
+# Beyond the forward pass's: chunks of the weight's sums, windows far apart, many taps, a block of lanes that is cut.
+MORE = {
+    "long signals, few weights": Case(2, 1, 8, 4, 4, 9000, 2, padding=1),
+    "windows far apart": Case(3, 1, 40, 2, 700, 37, 100, padding=(20, 3)),
+    "windows far apart, with dilation": Case(2, 1, 20, 2, 60, 37, 50, dilation=3),
+    "one tap": Case(2, 1, 300, 40, 1, 700),
+    "many short signals": Case(80, 1, 60, 30, 16, 8, 8, padding=4),
+    "rows and lanes of several blocks": Case(2, 1, 600, 50, 12, 600, 6, padding=3),
+}
+CASES = {**LARGE, **MORE}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_large_cases_on_any_number_of_threads(name):
+    case = replace(CASES[name], bias_dtype=None)
+    g = grad_output(case, case.dtype)
+    expected = check(case, g)
+    x, weight, _ = case.arrays()
+    before, most = numba.get_num_threads(), numba.config.NUMBA_NUM_THREADS
+    try:
+        for n_threads in {1, most, (most + 1) // 2}:
+            numba.set_num_threads(n_threads)
+            gradients = conv_transpose1d_backward(g, x, weight, **case.options)
+            for gradient, wanted in zip(gradients, expected, strict=True):
+                assert gradient.tobytes() == wanted.tobytes(), f"{n_threads} threads"
+    finally:
+        numba.set_num_threads(before)
+
+
+@pytest.mark.parametrize("names", [(), ("x",), ("weight",), ("bias",), ("weight", "x"), {"x", "bias"}, "x", "weight"])
+def test_what_is_not_asked_for_is_none(names):
+    case = Case(2, 1, 30, 40, 7, 50, 3)
+    g, (x, weight, _) = grad_output(case, "float32"), case.arrays()
+    everything = conv_transpose1d_backward(g, x, weight, **case.options)
+    some = conv_transpose1d_backward(g, x, weight, **case.options, wrt=names)
+    assert some._fields == NAMES
+    for name in NAMES:
+        if name in ({names} if isinstance(names, str) else names):
+            assert_array_equal(getattr(some, name), getattr(everything, name))
+        else:
+            assert getattr(some, name) is None
+
+
+def test_nothing_depends_on_fresh_memory(monkeypatch):
+    """Every number is written, and no sum takes in what was in memory before."""
+    rng = random.Random(4)  # noqa: S311
+    some = [draw(rng, KINDS[0]) for _ in range(60)]
+    some += [(case, grad_output(case, "float32")) for case in MORE.values()]
+    for case, g in some:
+        x, weight, _ = case.arrays()
+        expected = conv_transpose1d_backward(g, x, weight, **case.options)
+        with monkeypatch.context() as patched:
+            patched.setattr(np, "empty", poison)
+            gradients = conv_transpose1d_backward(g, x, weight, **case.options)
+        for gradient, wanted in zip(gradients, expected, strict=True):
+            assert_array_equal(gradient, wanted, err_msg=repr(case))
+
+
+def test_bad_samples_stay_where_they_belong():
+    """A NaN reaches the sums that it is a term of, and no other signal, channel, tap or group."""
+    rng, some = random.Random(5), 0  # noqa: S311
+    for _ in range(60):
+        case, g = draw(rng, KINDS[0])
+        g = g.copy()
+        x, weight, _ = (None if array is None else np.abs(array) + 1 for array in case.arrays())
+        g[tuple(rng.randrange(size) for size in g.shape)] = np.nan
+        gradients = conv_transpose1d_backward(g, x, weight, **case.options)
+        reached = reference.gradients(np.isnan(g), np.ones(x.shape), np.ones(weight.shape), **case.options)
+        for gradient, expected in zip(gradients, reached, strict=True):
+            assert_array_equal(np.isnan(gradient), expected != 0, err_msg=repr(case))
+            some += 0 < np.count_nonzero(expected) < expected.size
+    assert some > 60
+
+
+def test_bias_sums_keep_their_digits():
+    """A running sum of so many equal numbers would be off in the third digit; pairs are exact to rounding."""
+    g, x = np.full((3, 1, 5_000_000), 0.1, np.float32), np.zeros((3, 1, 5_000_000), np.float32)
+    total = conv_transpose1d_backward(g, x, np.ones((1, 1, 1), np.float32), wrt="bias").bias
+    assert abs(total[0] - g.sum(dtype=float)) <= 2e-7 * total[0]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "complex64", "int16"])
+def test_empty_batch(dtype):
+    x, weight = np.ones((0, 2, 7), dtype), np.ones((2, 5, 3), np.float32)
+    gradients = conv_transpose1d_backward(np.ones((0, 5, 15), np.float32), x, weight, stride=2)
+    assert gradients.x.shape == x.shape
+    assert_array_equal(gradients.weight, np.zeros(weight.shape, np.float32), strict=True)
+    assert_array_equal(gradients.bias, np.zeros(5, np.result_type(dtype, np.float32)), strict=True)
+
+
+def test_lists_are_arrays():
+    lists = [[1.0, 10.0, 100.0, 1000.0]], [[1.0, 2.0]], [[[1.0, 1.0]]]
+    expected = reference.gradients(*lists, stride=2)
+    gradients = conv_transpose1d_backward(*lists, stride=2)
+    for gradient, wanted in zip(gradients, expected, strict=True):
+        assert_array_equal(gradient, wanted, strict=True)
+
+
+# -- the plan ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [KINDS[0], KINDS[2], KINDS[4]], ids="-".join)
+def test_plan(kind):
+    rng = random.Random(6)  # noqa: S311
+    for _ in range(20):
+        case, g = draw(rng, kind)
+        x, weight, _ = case.arrays()
+        expected = conv_transpose1d_backward(g, x, weight, **case.options)
+        plan = ConvTranspose1d(weight, np.ones(case.groups * case.filters, np.float32), **case.options)
+        gradients = plan.backward(g, x)
+        for gradient, wanted in zip(gradients, (*expected[:2], expected.bias.real), strict=True):
+            assert_array_equal(gradient, wanted, strict=True)
+        assert plan.backward(g, x, wrt="weight").x is None
+        assert ConvTranspose1d(weight, **case.options).backward(g, x).bias is None
+
+
+def test_plan_with_a_complex_bias():
+    g = np.array([[1 + 1j, 2, 3j]], np.complex64)
+    plan = ConvTranspose1d(np.ones((1, 1, 1), np.float32), np.array([1j], np.complex64))
+    assert_array_equal(plan.backward(g, g).bias, np.array([3 + 4j], np.complex64), strict=True)
+
+
+# -- options and errors ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"stride": 3},
+        {"padding": 1},
+        {"padding": (0, 1)},
+        {"padding": (1, 0)},
+        {"padding": "same"},
+        {"output_padding": 1},
+        {"groups": 2},
+        {"dilation": 2},
+    ],
+    ids=str,
+)
+def test_every_option_matters(rng, options):
+    x, weight = rng.standard_normal((2, 4, 9)), rng.standard_normal((4, 6, 5))
+
+    def gradients(**options):
+        y = conv_transpose1d(x, weight, **options)
+        return conv_transpose1d_backward(np.cos(np.arange(y.size)).reshape(y.shape), x, weight, **options)
+
+    for base, changed in zip(gradients(stride=2), gradients(**{"stride": 2} | options), strict=True):
+        assert base.shape != changed.shape or not np.allclose(base, changed)
+
+
+GOOD = {
+    "grad_output": np.ones((2, 6, 14), np.float32),
+    "x": np.ones((2, 4, 7), np.float32),
+    "weight": np.ones((4, 3, 4), np.float32),
+    "stride": 2,
+    "padding": 1,
+    "groups": 2,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "message"),
+    [
+        ("grad_output", np.ones((2, 6, 13)), ValueError, "of the output, (2, 6, 14); got (2, 6, 13)"),
+        ("grad_output", np.ones((6, 14)), ValueError, "of the output, (2, 6, 14); got (6, 14)"),
+        ("grad_output", np.ones((2, 6, 14), complex), TypeError, "be real where x and weight are; got complex128"),
+        ("grad_output", np.ones((2, 6, 14), object), TypeError, "got ndarray"),
+        ("grad_output", None, TypeError, "got NoneType"),
+        ("x", np.ones((2, 3, 7)), ValueError, "weight has 4 input channels, x has 3 (shape (2, 3, 7))"),
+        ("weight", np.ones((4, 3)), ValueError, "got (4, 3)"),
+        ("wrt", "y", ValueError, "wrt must hold names out of 'x', 'weight' and 'bias'; got 'y'"),
+        ("wrt", ("x", "w"), ValueError, "got ('x', 'w')"),
+        ("wrt", None, TypeError, "got None"),
+        ("wrt", True, TypeError, "got True"),
+        ("stride", 0, ValueError, "stride must be a positive int; got 0"),
+        ("padding", -1, ValueError, "padding must be a non-negative int, (left, right) or 'same'; got -1"),
+        ("groups", 3, ValueError, "groups must divide the 4 input channels of weight; got 3"),
+        ("dilation", 1.0, TypeError, "dilation must be a positive int; got 1.0"),
+        ("output_padding", 2, ValueError, "output_padding must be smaller than stride or dilation; got 2"),
+        ("device", "cuda", RuntimeError, "cuda"),
+    ],
+)
+def test_bad_input(name, value, error, message):
+    conv_transpose1d_backward(**GOOD)
+    with pytest.raises(error, match=re.escape(message)):
+        conv_transpose1d_backward(**{**GOOD, name: value})
+
+
+# -- peers -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("kind", [KINDS[0], KINDS[1], KINDS[4]], ids="-".join)
+def test_autograd_of_torch(kind):
+    torch = pytest.importorskip("torch")
+    rng = random.Random(7)  # noqa: S311
+    for _ in range(60):
+        case, _ = draw(rng, kind)
+        if not isinstance(case.padding, int):
+            case = replace(case, padding=0)
+        g = grad_output(case, kind[2])
+        arrays = [array.astype(case.dtype) for array in case.arrays()[:2]]
+        arrays.append(np.zeros(case.groups * case.filters, case.dtype))
+        g = g.astype(case.dtype)
+        tensors = [torch.tensor(array.copy(), requires_grad=True) for array in arrays]
+        torch.conv_transpose1d(*tensors, **case.options).backward(torch.tensor(g.copy()))
+        magnitudes = reference.gradients(abs(g), *(abs(array) for array in arrays[:2]), **case.options)
+        gradients = conv_transpose1d_backward(g, *arrays[:2], **case.options)
+        for gradient, tensor, magnitude in zip(gradients, tensors, magnitudes, strict=True):
+            # Two results, each off by what a single one may be.
+            assert_close(gradient, tensor.grad.numpy(), 2 * magnitude)
