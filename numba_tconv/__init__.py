@@ -19,37 +19,52 @@ if TYPE_CHECKING:
         setLearnRateFactor,
         transposedConv1dLayer,
     )
+    from numba_tconv.options import trainingOptions
+    from numba_tconv.solvers import adamupdate, rmspropupdate, sgdmupdate
+    from numba_tconv.training import DivergedError, trainnet
 
 __version__ = "0.1.0"
 __all__ = [
     "ConvTranspose1d",
+    "DivergedError",
     "TransposedConvolution1DLayer",
+    "adamupdate",
     "conv_transpose1d",
     "from_keras_weight",
     "from_torch_weight",
     "getL2Factor",
     "getLearnRateFactor",
     "properties",
+    "rmspropupdate",
     "setL2Factor",
     "setLearnRateFactor",
+    "sgdmupdate",
     "to_keras_weight",
     "to_torch_weight",
+    "trainingOptions",
+    "trainnet",
     "transposedConv1dLayer",
 ]
 
 _HOMES = {
     "ConvTranspose1d": "functional",
+    "DivergedError": "training",
     "TransposedConvolution1DLayer": "layer",
+    "adamupdate": "solvers",
     "conv_transpose1d": "functional",
     "from_keras_weight": "interchange",
     "from_torch_weight": "interchange",
     "getL2Factor": "layer",
     "getLearnRateFactor": "layer",
     "properties": "layer",
+    "rmspropupdate": "solvers",
     "setL2Factor": "layer",
     "setLearnRateFactor": "layer",
+    "sgdmupdate": "solvers",
     "to_keras_weight": "interchange",
     "to_torch_weight": "interchange",
+    "trainingOptions": "options",
+    "trainnet": "training",
     "transposedConv1dLayer": "layer",
 }
 
