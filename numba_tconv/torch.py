@@ -53,8 +53,7 @@ class ConvTranspose1d(torch.nn.ConvTranspose1d):
             The output.
         """
         tensors = [tensor for tensor in (input, self.weight, self.bias) if tensor is not None]
-        fits = self.padding_mode == "zeros" and input.ndim in (2, 3) and input.shape[-2] == self.in_channels
-        if not (fits and 0 not in input.shape and _computed_here(tensors)):
+        if not (_computed_here(tensors) and input.shape[-2:-1] == (self.in_channels,) and 0 not in input.shape):
             return super().forward(input, output_size)
         output_padding = self._output_padding(
             input, output_size, self.stride, self.padding, self.kernel_size, 1, self.dilation
@@ -70,17 +69,23 @@ class ConvTranspose1d(torch.nn.ConvTranspose1d):
 
 
 def _computed_here(tensors: list[Any]) -> bool:
-    """Whether tensors are plain memory of one dtype that the engine takes, and PyTorch only wants a result."""
+    """Whether PyTorch wants a result, not a program, and tensors are plain memory of one dtype that the engine takes."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or torch.is_autocast_enabled("cpu"):
         return False
     dtype = tensors[0].dtype
-    return dtype in DTYPES and all(
-        type(tensor) in (torch.Tensor, torch.nn.Parameter)  # others, such as fake tensors, hold no numbers
-        and tensor.device.type == "cpu"
-        and tensor.layout == torch.strided
-        and tensor.dtype == dtype
-        and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
-        for tensor in tensors
+    return (
+        dtype in DTYPES
+        and tensors[0].ndim in (2, 3)
+        and all(
+            type(tensor) in (torch.Tensor, torch.nn.Parameter)  # others, such as fake tensors, hold no numbers
+            and tensor.device.type == "cpu"
+            and tensor.layout == torch.strided
+            and tensor.dtype == dtype
+            and not torch._C._functorch.is_functorch_wrapped_tensor(
+                tensor
+            )  # nor do these; there is no public way to ask
+            for tensor in tensors
+        )
     )
 
 
