@@ -69,7 +69,7 @@ class ConvTranspose1d(torch.nn.ConvTranspose1d):
 
 
 def _computed_here(tensors: list[Any]) -> bool:
-    """Whether PyTorch wants a result, not a program, and tensors are plain memory of one dtype that the engine takes."""
+    """Whether PyTorch wants a result, not a program, of tensors that are plain memory of one dtype."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or torch.is_autocast_enabled("cpu"):
         return False
     dtype = tensors[0].dtype
