@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from numba_tconv.functional import ConvTranspose1d, conv_transpose1d
+    from numba_tconv.gradients import conv_transpose1d_backward
     from numba_tconv.interchange import from_keras_weight, from_torch_weight, to_keras_weight, to_torch_weight
     from numba_tconv.layer import (
         TransposedConvolution1DLayer,
@@ -30,6 +31,7 @@ __all__ = [
     "TransposedConvolution1DLayer",
     "adamupdate",
     "conv_transpose1d",
+    "conv_transpose1d_backward",
     "from_keras_weight",
     "from_torch_weight",
     "getL2Factor",
@@ -52,6 +54,7 @@ _HOMES = {
     "TransposedConvolution1DLayer": "layer",
     "adamupdate": "solvers",
     "conv_transpose1d": "functional",
+    "conv_transpose1d_backward": "gradients",
     "from_keras_weight": "interchange",
     "from_torch_weight": "interchange",
     "getL2Factor": "layer",

@@ -1,10 +1,10 @@
 """The transposed convolution of arrays: `conv_transpose1d`, and the plan `ConvTranspose1d` for repeated calls.
 
-Here arguments are checked and dtypes chosen; the integers are `geometry.py`'s, the arithmetic is a backend's. All
-faces of the package (layer, resampling, training) come through here.
+Arguments are checked by `arguments.py`, the integers are `geometry.py`'s, the arithmetic is a backend's, gradients are
+the business of `gradients.py`. All faces of the package (layer, resampling, training) come through here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cache, lru_cache
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -12,10 +12,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from numba_tconv.arguments import (
+    Options,
+    check_bias,
+    check_options,
+    check_out,
+    check_weight,
+    check_x,
+    computed_dtype,
+    result_dtype,
+)
 from numba_tconv.backends import check_device
-from numba_tconv.geometry import Geometry, Padding, as_integer, as_padding, geometry
-
-_DTYPES = frozenset("?bBhHiIlLqQefdFD")
+from numba_tconv.geometry import Geometry, Padding, geometry
+from numba_tconv.gradients import EVERYTHING, Gradients, conv_transpose1d_backward
 
 
 @cache
@@ -24,131 +33,6 @@ def _cpu() -> ModuleType:
     from numba_tconv.backends.cpu import forward
 
     return forward
-
-
-class _Options(NamedTuple):
-    """The options of an operator, checked."""
-
-    stride: int
-    padding: tuple[int, int] | str
-    output_padding: int
-    groups: int
-    dilation: int
-
-
-def _check_options(stride: int, padding: Padding, output_padding: int, groups: int, dilation: int) -> _Options:
-    return _Options(
-        as_integer("stride", stride, 1),
-        as_padding(padding),
-        as_integer("output_padding", output_padding, 0),
-        as_integer("groups", groups, 1),
-        as_integer("dilation", dilation, 1),
-    )
-
-
-def as_array(name: str, value: Any) -> NDArray[Any]:
-    """Return `value` as an aligned array of a native dtype that is computed with."""
-    if type(value) is np.ndarray:
-        array = value
-    elif isinstance(value, np.ma.MaskedArray):  # asarray would drop the mask
-        raise _dtype_error(name, "a masked array")
-    else:
-        try:
-            array = np.asarray(value)
-        except (TypeError, ValueError) as error:
-            raise _dtype_error(name, f"{type(value).__name__} ({error})") from None
-    if array.dtype.char not in _DTYPES:
-        raise _dtype_error(name, array.dtype if array.dtype != object else type(value).__name__)
-    if not (array.flags.aligned and array.dtype.isnative):
-        array = array.astype(array.dtype.newbyteorder("="))
-    return array
-
-
-def _dtype_error(name: str, got: object) -> TypeError:
-    return TypeError(f"{name} must be an array of bool, integer, float16/32/64 or complex64/128; got {got}")
-
-
-def _check_weight(weight: ArrayLike, options: _Options) -> NDArray[Any]:
-    array = as_array("weight", weight)
-    if array.ndim != 3 or 0 in array.shape:
-        raise ValueError(
-            "weight must have the shape (in_channels, out_channels // groups, filter_size), no size 0; "
-            f"got {array.shape}"
-        )
-    if array.shape[0] % options.groups:
-        raise ValueError(f"groups must divide the {array.shape[0]} input channels of weight; got {options.groups}")
-    return array
-
-
-def _check_bias(bias: ArrayLike | None, weight: NDArray[Any], groups: int) -> NDArray[Any] | None:
-    if bias is None:
-        return None
-    array = as_array("bias", bias)
-    if array.shape != (weight.shape[1] * groups,):
-        raise ValueError(f"bias must have the shape (out_channels,) = ({weight.shape[1] * groups},); got {array.shape}")
-    return array
-
-
-def _check_x(x: ArrayLike, in_channels: int) -> NDArray[Any]:
-    """Return `x` as (batch, in_channels, length) or (in_channels, length)."""
-    array = as_array("x", x)
-    if array.ndim not in (2, 3):
-        raise ValueError(
-            f"x must have the shape (batch, in_channels, length) or (in_channels, length); got {array.shape}"
-        )
-    if array.shape[-2] != in_channels:
-        raise ValueError(f"weight has {in_channels} input channels, x has {array.shape[-2]} (shape {array.shape})")
-    if array.shape[-1] == 0:
-        raise ValueError(f"x must have at least one sample; got the shape {array.shape}")
-    return array
-
-
-def _check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
-        raise TypeError(f"out must be an ndarray; got {type(out).__name__}")
-    if out.dtype != dtype:
-        raise TypeError(f"out must have the dtype {dtype}; got {out.dtype}")
-    if out.shape != shape:
-        raise ValueError(f"out must have the shape {shape}; got {out.shape}")
-    if not (out.flags.writeable and out.flags.aligned):
-        raise ValueError("out must be writeable and aligned")
-    if not out.flags.c_contiguous and _may_repeat(out):
-        raise ValueError(f"out must not repeat its own samples; got the strides {out.strides} for {out.shape}")
-    for array in inputs:
-        if np.may_share_memory(out, array) and _shares_memory(out, array):
-            raise ValueError("out must not overlap x, weight or bias")
-    return out
-
-
-def _may_repeat(array: NDArray[Any]) -> bool:
-    """Whether an array's axes are not nested, each step as large as all that the smaller ones span."""
-    span = array.itemsize
-    for step, size in sorted((abs(step), size) for step, size in zip(array.strides, array.shape, strict=True)):
-        if size > 1:
-            if step < span:
-                return True
-            span += step * (size - 1)
-    return False
-
-
-def _shares_memory(a: NDArray[Any], b: NDArray[Any]) -> bool:
-    """Whether two arrays overlap; True where that is too hard to tell."""
-    try:
-        return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]  # the stubs know two values only
-    except np.exceptions.TooHardError:
-        return True
-
-
-@cache
-def _result_dtype(x: np.dtype[Any], weight: np.dtype[Any]) -> np.dtype[Any]:
-    dtype: np.dtype[Any] = np.result_type(x, weight)
-    return np.result_type(dtype, np.float32) if dtype.kind in "biu" else dtype
-
-
-@cache
-def _computed_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the real dtype that a result of `dtype` is computed in."""
-    return np.dtype(np.float64 if dtype.char in "dD" else np.float32)
 
 
 class _Prepared(NamedTuple):
@@ -160,10 +44,10 @@ class _Prepared(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def _layout(shape: tuple[int, int, int], weight: np.dtype[Any], options: _Options, x: np.dtype[Any]) -> Any:
+def _layout(shape: tuple[int, int, int], weight: np.dtype[Any], options: Options, x: np.dtype[Any]) -> Any:
     """Return the layout of weights of a shape and dtype for inputs of the dtype `x`."""
     return _cpu().plan_layout(
-        _computed_dtype(_result_dtype(x, weight)),
+        computed_dtype(result_dtype(x, weight)),
         groups=options.groups,
         channels=shape[0] // options.groups,
         filters=shape[1],
@@ -175,9 +59,9 @@ def _layout(shape: tuple[int, int, int], weight: np.dtype[Any], options: _Option
     )
 
 
-def _prepare(weight: NDArray[Any], bias: NDArray[Any] | None, options: _Options, x: np.dtype[Any]) -> _Prepared:
+def _prepare(weight: NDArray[Any], bias: NDArray[Any] | None, options: Options, x: np.dtype[Any]) -> _Prepared:
     """Choose the dtype and the layout, spread the bias over real parts."""
-    dtype = _result_dtype(x, weight.dtype)
+    dtype = result_dtype(x, weight.dtype)
     layout = _layout(weight.shape, weight.dtype, options, x)
     if bias is None:
         return _Prepared(dtype, layout, layout.zero_bias)
@@ -201,7 +85,7 @@ def _run(
     if out is None:
         result: NDArray[Any] = np.empty(out_shape, prepared.dtype)
     else:
-        result = _check_out(out, out_shape, prepared.dtype, (x, *inputs))
+        result = check_out(out, out_shape, prepared.dtype, (x, *inputs))
     if x.ndim == 2:
         forward(prepared.layout, shape, x[None], weights, prepared.bias, result[None])
     else:
@@ -284,10 +168,10 @@ def conv_transpose1d(
     >>> conv_transpose1d(x, triangle, stride=2, padding=(1, 0))  # linear interpolation
     array([[1. , 1.5, 2. , 2.5, 3. , 1.5]])
     """
-    options = _check_options(stride, padding, output_padding, groups, dilation)
-    weight = _check_weight(weight, options)
-    bias = _check_bias(bias, weight, options.groups)
-    x = _check_x(x, weight.shape[0])
+    options = check_options(stride, padding, output_padding, groups, dilation)
+    weight = check_weight(weight, options)
+    bias = check_bias(bias, weight, options.groups)
+    x = check_x(x, weight.shape[0])
     check_device(device)
     shape = geometry(
         x.shape[-1], weight.shape[2], options.stride, options.padding, options.output_padding, options.dilation
@@ -339,9 +223,9 @@ class ConvTranspose1d:
         dilation: int = 1,
         device: str = "auto",
     ) -> None:
-        self._options = _check_options(stride, padding, output_padding, groups, dilation)
-        self._weight = _check_weight(weight, self._options).copy()
-        checked = _check_bias(bias, self._weight, self._options.groups)
+        self._options = check_options(stride, padding, output_padding, groups, dilation)
+        self._weight = check_weight(weight, self._options).copy()
+        checked = check_bias(bias, self._weight, self._options.groups)
         self._bias = None if checked is None else checked.copy()
         self._device = check_device(device)
         self._filters = self._weight.shape[1] * self._options.groups
@@ -375,11 +259,37 @@ class ConvTranspose1d:
         ndarray, (batch, out_channels, output_length) or (out_channels, output_length)
             As of `conv_transpose1d`.
         """
-        x = _check_x(x, self._weight.shape[0])
+        x = check_x(x, self._weight.shape[0])
         prepared, panels = self._prepared.get(x.dtype) or self._prepare(x.dtype)
         stride, padding, output_padding, _, dilation = self._options
         shape = geometry(x.shape[-1], self._weight.shape[2], stride, padding, output_padding, dilation)
         return _run(_cpu().forward, prepared, shape, x, panels, self._filters, out, ())
+
+    def backward(self, grad_output: ArrayLike, x: ArrayLike, *, wrt: str | Collection[str] = EVERYTHING) -> Gradients:
+        """Return the gradients of a loss, given its gradient of the result for `x`.
+
+        Parameters
+        ----------
+        grad_output : array_like, (batch, out_channels, output_length) or (out_channels, output_length)
+            Gradient of the loss with respect to what the plan returns for `x`.
+        x : array_like, (batch, in_channels, length) or (in_channels, length)
+            The signals that the plan was called with.
+        wrt : collection of {'x', 'weight', 'bias'}
+            With respect to what; the others are None.
+
+        Returns
+        -------
+        grad_x, grad_weight, grad_bias : ndarray or None
+            As of `conv_transpose1d_backward`. The last is None where the plan has no bias, and real where that is.
+        """
+        gradients = conv_transpose1d_backward(
+            grad_output, x, self._weight, **self._options._asdict(), wrt=wrt, device=self._device
+        )
+        if self._bias is None:
+            return gradients._replace(bias=None)
+        if gradients.bias is not None and self._bias.dtype.kind != "c":
+            return gradients._replace(bias=gradients.bias.real)
+        return gradients
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value!r}" for name, value in self._options._asdict().items())

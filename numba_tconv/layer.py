@@ -6,7 +6,7 @@ must be is said in `_properties.py`, axes are named in `formats.py`, distributio
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from copy import copy
 from typing import Any, Self
 
@@ -32,8 +32,9 @@ from numba_tconv._properties import (
     match_options,
     suggestion,
 )
+from numba_tconv.arguments import as_array
 from numba_tconv.formats import Format, Layout, is_data_array, labels_of_dims, layout_of, like_data_array
-from numba_tconv.functional import ConvTranspose1d, as_array
+from numba_tconv.functional import ConvTranspose1d
 from numba_tconv.geometry import Geometry, Padding, geometry
 
 # What the display shows, under which headline, in the documentation's order.
@@ -42,6 +43,8 @@ _DISPLAY = {
     "Hyperparameters": ("FilterSize", "NumChannels", "NumFilters", "Stride", "CroppingMode", "CroppingSize"),
     "Learnable Parameters": ("Weights", "Bias"),
 }
+# What the engine calls that which there are gradients of.
+_ENGINE_NAMES = {"X": "x", "Weights": "weight", "Bias": "bias"}
 _WEIGHTS = Learnable("FilterSize", "NumFilters", "NumChannels", optional="NumChannels")
 _BIAS = Learnable("1", "NumFilters", optional="1")
 _WEIGHTS_INITIALIZER = WordOrCallable(*initializers.WEIGHTS, "icnr", spellings=initializers.SPELLINGS)
@@ -242,7 +245,9 @@ class TransposedConvolution1DLayer(Declared):
         """
         return self.predict(X, format)
 
-    def backward(self, X: Any, dLdY: Any, format: Format = None) -> tuple[Any, dict[str, NDArray[Any]]]:
+    def backward(
+        self, X: Any, dLdY: Any, format: Format = None, *, wrt: Collection[str] = ("X", "Weights", "Bias")
+    ) -> tuple[Any, dict[str, NDArray[Any]]]:
         r"""Return the gradients of a loss with respect to the input, the weights and the bias.
 
         Parameters
@@ -253,13 +258,15 @@ class TransposedConvolution1DLayer(Declared):
             The gradient of the loss with respect to ``forward(X, format)``, of its shape, with the same labels.
         format : str or mapping
             As of `predict`.
+        wrt : collection of {'X', 'Weights', 'Bias'}
+            With respect to what. Nothing is computed for the others.
 
         Returns
         -------
-        dLdX : ndarray or xarray.DataArray
-            The gradient with respect to `X`, its axes as those of `X`.
+        dLdX : ndarray, xarray.DataArray or None
+            The gradient with respect to `X`, its axes as those of `X`; None where not asked for.
         gradients : dict of ndarray
-            ``{"Weights": ..., "Bias": ...}``, of the shapes of `Weights` and `Bias`.
+            ``{"Weights": ..., "Bias": ...}``, of the shapes of `Weights` and `Bias`; without what was not asked for.
 
         Raises
         ------
@@ -285,6 +292,8 @@ class TransposedConvolution1DLayer(Declared):
         >>> dLdX, gradients["Weights"].T, gradients["Bias"]
         (array([[11., 11., 11.]]), array([[[6., 6.]]]), array([[6.]]))
         """
+        if not set(wrt) <= set(_ENGINE_NAMES):
+            raise ValueError(f"wrt must hold names out of 'X', 'Weights' and 'Bias'; got {wrt!r}")
         if not (self.Weights.size and self.Bias.size):
             raise ValueError("backward needs Weights and Bias: initialize the layer, or predict, first")
         x, layout, array = self._engine_view(X, format)
@@ -297,10 +306,11 @@ class TransposedConvolution1DLayer(Declared):
         shape = layout.output_shape(array, self.NumFilters, length)
         if grad_output.shape != shape:
             raise ValueError(f"dLdY must have the shape {shape} of the output; got {grad_output.shape}")
-        grad_x, grad_weight, grad_bias = plan.backward(layout.to_engine(grad_output), x)
-        dLdX = layout.from_engine(grad_x, array)
-        gradients = {"Weights": grad_weight.T, "Bias": grad_bias[np.newaxis]}
-        return X.copy(data=dLdX) if is_data_array(X) else dLdX, gradients
+        grad = plan.backward(layout.to_engine(grad_output), x, wrt=[_ENGINE_NAMES[name] for name in wrt])
+        gradients = {} if grad.weight is None else {"Weights": grad.weight.T}
+        gradients |= {} if grad.bias is None else {"Bias": grad.bias[np.newaxis]}
+        dLdX: Any = None if grad.x is None else layout.from_engine(grad.x, array)
+        return X.copy(data=dLdX) if is_data_array(X) and dLdX is not None else dLdX, gradients
 
     def _engine_view(self, X: Any, format: Format) -> tuple[NDArray[Any], Layout, NDArray[Any]]:
         """Return `X` as the engine takes it, the way back, and `X` as an array."""

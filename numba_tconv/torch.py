@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from numba_tconv.functional import conv_transpose1d, conv_transpose1d_backward
+from numba_tconv.functional import conv_transpose1d
+from numba_tconv.gradients import EVERYTHING, conv_transpose1d_backward
 
 DTYPES = (torch.float16, torch.float32, torch.float64, torch.complex64, torch.complex128)
 
@@ -110,6 +111,6 @@ class _ConvTranspose1d(torch.autograd.Function):
     def backward(ctx: Any, grad_output: Any) -> tuple[Any, ...]:
         """Return the gradients that are needed."""
         arrays = (_array(tensor) for tensor in (grad_output, *ctx.saved_tensors))
-        gradients = conv_transpose1d_backward(*arrays, **ctx.options)
-        wanted = ctx.needs_input_grad[:3]
-        return *(torch.from_numpy(g) if want else None for g, want in zip(gradients, wanted, strict=True)), None
+        wanted = [name for name, needed in zip(EVERYTHING, ctx.needs_input_grad, strict=False) if needed]
+        gradients = conv_transpose1d_backward(*arrays, **ctx.options, wrt=wanted)
+        return *(None if gradient is None else torch.from_numpy(gradient) for gradient in gradients), None

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_tconv._properties import suggestion
+from numba_tconv.arguments import as_array
 from numba_tconv.formats import layout_of
-from numba_tconv.functional import as_array
 from numba_tconv.layer import TransposedConvolution1DLayer
 from numba_tconv.options import TrainingOptions
 from numba_tconv.progress import Display, Progress
@@ -262,10 +262,11 @@ def _outputs(stack: list[Layer], X: Array, labels: str) -> list[Array]:
 
 
 def _gradients(stack: list[Layer], outputs: list[Array], dLdY: Array, labels: str) -> list[dict[str, Array]]:
-    """Return the gradients of each layer's parameters."""
+    """Return the gradients of each layer's parameters; nobody needs that of the first layer's input."""
     gradients = []
     for layer, X in zip(reversed(stack), reversed(outputs[:-1]), strict=True):
-        dLdY, gradient = layer.backward(X, dLdY, labels)
+        wanted = ("Weights", "Bias") if layer is stack[0] else ("X", "Weights", "Bias")
+        dLdY, gradient = layer.backward(X, dLdY, labels, wrt=wanted)
         gradients.append(gradient)
     return gradients[::-1]
 

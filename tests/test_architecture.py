@@ -28,6 +28,8 @@ FLOORS = (
     {"layer", "resampling", "torch"},
     {"formats", "initializers", "interchange", "storage", "_properties"},
     {"functional"},
+    {"gradients"},
+    {"arguments"},
     {"backends"},
     {"backends.cpu", "backends.cuda"},
     {"geometry"},

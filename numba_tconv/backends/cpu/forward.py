@@ -12,7 +12,7 @@ import numpy as np
 from numba_tconv.backends.cpu import fir, panels, scatter, threads
 from numba_tconv.backends.cpu.layout import Layout, plan_layout
 from numba_tconv.backends.cpu.pack import pack
-from numba_tconv.backends.cpu.staging import HALF
+from numba_tconv.backends.cpu.staging import in_parts
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.geometry import Geometry
 
@@ -61,13 +61,6 @@ def _scatter_call(
     return Call(scatter.kernel(*dtypes), work, partial(scatter.problem, layout, geometry, batch, is_half=is_half))
 
 
-def _in_parts(array: np.ndarray, is_complex: bool) -> np.ndarray:
-    """View (batch, channel, time) as (batch, channel, time, part), parts real; float16 as its bits."""
-    if is_complex:
-        return array[..., None].view(array.real.dtype)
-    return (array.view(HALF) if array.dtype.char == "e" else array)[..., None]
-
-
 def forward(
     layout: Layout, geometry: Geometry, x: np.ndarray, packed: np.ndarray, bias: np.ndarray, out: np.ndarray
 ) -> None:
@@ -82,8 +75,8 @@ def forward(
     if is_plain_x and layout.is_fir and layout.signals == 2:
         unit, x_parts = 2, x.view(layout.dtype)[..., None]
     else:
-        unit, x_parts = 1, _in_parts(x, layout.x_parts == 2)
-    out_parts = _in_parts(out, layout.parts == 2)
+        unit, x_parts = 1, in_parts(x)
+    out_parts = in_parts(out)
     call = _call(
         layout, geometry, x.shape[0], (x_parts.dtype, layout.dtype, out_parts.dtype), unit,
         x.dtype.char == "e", is_plain_x and layout.x_parts == unit, is_plain_out,
@@ -103,7 +96,7 @@ def forward_once(
     if not scatter.serves(layout, geometry, x.shape[0], weight):
         forward(layout, geometry, x, pack(layout, weight), bias, out)
         return
-    x_parts, out_parts = _in_parts(x, layout.x_parts == 2), _in_parts(out, layout.parts == 2)
+    x_parts, out_parts = in_parts(x), in_parts(out)
     dtypes = (x_parts.dtype, layout.dtype, out_parts.dtype)
     call = _scatter_call(layout, geometry, x.shape[0], dtypes, x.dtype.char == "e")
     _launch(call, layout.dtype, x_parts, weight.reshape(-1), bias, out_parts)

@@ -16,6 +16,13 @@ from numba_tconv.backends.cpu.tile import address
 HALF = np.dtype(np.uint16)
 
 
+def in_parts(array: np.ndarray) -> np.ndarray:
+    """View (batch, channel, time) as (batch, channel, time, part), parts real; float16 as its bits."""
+    if array.dtype.kind == "c":
+        return array[..., None].view(array.real.dtype)
+    return (array.view(HALF) if array.dtype.char == "e" else array)[..., None]
+
+
 @jit.helper
 def half_to_float(bits):
     """Widen the bits of a float16; subnormals, infinities and NaN included."""
@@ -131,6 +138,22 @@ def stage_samples(x, n, c, first, part, count, length, half, stage, at):
             stage[at + k] = _as_float(_read(x, offset), half, stage)
             offset += step
     zero_run(stage, at + end, count - end)
+
+
+@jit.helper
+def stage_steps(x, n, c, first, step, part, count, length, half, stage, at):
+    """Write `count` samples, from time `first` on and `step` apart, to `stage[at:]`, zeros outside the signal."""
+    if step == 1:
+        stage_samples(x, n, c, first, part, count, length, half, stage, at)
+    else:
+        begin = min(max(-(first // step), 0), count)
+        end = max(min(-((first - length) // step), count), begin)
+        zero_run(stage, at, begin)
+        offset = n * x.strides[0] + c * x.strides[1] + (first + begin * step) * x.strides[2] + part * x.strides[3]
+        for k in range(begin, end):
+            stage[at + k] = _as_float(_read(x, offset), half, stage)
+            offset += step * x.strides[2]
+        zero_run(stage, at + end, count - end)
 
 
 @jit.helper

@@ -103,8 +103,8 @@ def _data(context, builder, sig, args, position):
     return context.make_array(sig.args[position])(context, builder, args[position]).data
 
 
-def _accumulate(vectors, rows, columns, counts, accumulators, ahead, b_ahead=None):
-    """Emit the two reduction loops: `acc[r][v] += A[a0 + i*a_i + j*a_j + r] * B[b0 + i*b_i + j*b_j + v*lanes]`.
+def _accumulate(vectors, rows, columns, counts, accumulators, ahead, b_ahead=None, a_r=1):
+    """Emit the two reduction loops: `acc[r][v] += A[a0 + i*a_i + j*a_j + r*a_r] * B[b0 + i*b_i + j*b_j + v*lanes]`.
 
     `rows` and `columns` are `(pointer, offset, step of i, step of j)`, `counts` the trip counts of i and j. Meanwhile
     lines travel into L2: for every i those from `ahead` on, (address or 0 for none, step of i in bytes, lines), and for
@@ -131,16 +131,16 @@ def _accumulate(vectors, rows, columns, counts, accumulators, ahead, b_ahead=Non
                 vectors.load(b, builder.add(b2, vectors.index(v * vectors.lanes))) for v in range(len(accumulators[0]))
             ]
             for r, row in enumerate(accumulators):
-                scalar = builder.load(builder.gep(a, [builder.add(a2, vectors.index(r))]))
+                scalar = builder.load(builder.gep(a, [builder.add(a2, vectors.index(r * a_r))]))
                 scalar = vectors.splat(scalar)
                 for vector, slot in zip(lanes, row, strict=True):
                     builder.store(vectors.multiply_add(scalar, vector, builder.load(slot)), slot)
 
 
 def _panel_tile(vectors, rows, columns, counts, target, first, shape, ahead):
-    """Emit one tile of `shape` (R, V), its sums kept in or added to `target` (pointer, offset, step of r)."""
+    """Emit one tile of `shape` (R, V, step a_r), its sums kept in or added to `target` (pointer, offset, step of r)."""
     builder = vectors.builder
-    n_rows, n_vectors = shape
+    n_rows, n_vectors, a_r = shape
     d, d0, d_r = target
 
     def at(r, v):
@@ -155,27 +155,28 @@ def _panel_tile(vectors, rows, columns, counts, target, first, shape, ahead):
         with add:
             for r, v in places:
                 builder.store(vectors.load(d, at(r, v)), acc[r][v])
-    _accumulate(vectors, rows, columns, counts, acc, (*ahead[:2], 1), ahead[2])
+    _accumulate(vectors, rows, columns, counts, acc, (*ahead[:2], 1), ahead[2], a_r)
     for r, v in places:
         vectors.store(builder.load(acc[r][v]), d, at(r, v))
 
 
 @intrinsic(prefer_literal=True)
-def panel_rows(typingctx, scratch, A, B, counts, D, first, ahead, R, V, lanes):
-    """`D[d0 + r*d_r + v] (+)= sum_{i<I, j<J} A[a0 + i*a_i + j*a_j + r] * B[i*b_i + j*V*lanes + v]`, all r, v < V*lanes.
+def panel_rows(typingctx, scratch, A, B, counts, D, first, ahead, R, V, lanes, a_r):
+    """`D[d0 + r*d_r + v] (+)= sum_{i<I, j<J} A[a0 + i*a_i + j*a_j + r*a_r] * B[i*b_i + j*V*lanes + v]`, v < V*lanes.
 
     `A = (a0, a_i, a_j)` and `D = (d0, d_r)` lie in `scratch`, `B = (address, b_i)` anywhere; `counts = (rows, I, J)`.
-    Rows are taken in tiles of R, then R/2, R/4 and 1. `first` overwrites D, otherwise the sums are added to it.
+    Rows are taken in tiles of R, then R/2, R/4 and 1; a literal step between them costs no register. `first` overwrites
+    D, otherwise the sums are added to it.
 
     `ahead = (address, h_i, h_r, b)` is what the next calls will read: meanwhile the lines at `address + i*h_i + r*h_r`
     and, in tiles of few rows, those `b` numbers behind B travel into L2.
     """
-    if not _are_literals(R, V, lanes):
+    if not _are_literals(R, V, lanes, a_r):
         return None
-    sig = types.void(scratch, A, B, counts, D, types.boolean, ahead, R, V, lanes)
+    sig = types.void(scratch, A, B, counts, D, types.boolean, ahead, R, V, lanes, a_r)
 
     def codegen(context, builder, sig, args):
-        n_rows, n_vectors, n_lanes = (sig.args[k].literal_value for k in (7, 8, 9))
+        n_rows, n_vectors, n_lanes, row_step = (sig.args[k].literal_value for k in (7, 8, 9, 10))
         vectors = _Vectors(context, builder, context.get_value_type(sig.args[0].dtype), n_lanes)
         data = _data(context, builder, sig, args, 0)
         (a0, a_i, a_j), (b, b_i), (n, *reduction), (d0, d_r), (line, h_i, h_r, b_ahead) = (
@@ -193,9 +194,9 @@ def panel_rows(typingctx, scratch, A, B, counts, D, first, ahead, R, V, lanes):
             builder.position_at_end(body)
             at = builder.load(row)
             target = (data, builder.add(d0, builder.mul(at, d_r)), d_r)
-            rows = (data, builder.add(a0, at), a_i, a_j)
+            rows = (data, builder.add(a0, builder.mul(at, vectors.index(row_step))), a_i, a_j)
             lines = (builder.add(line, builder.mul(at, h_r)), h_i, b_ahead if height < n_rows else None)
-            _panel_tile(vectors, rows, columns, reduction, target, args[5], (height, n_vectors), lines)
+            _panel_tile(vectors, rows, columns, reduction, target, args[5], (height, n_vectors, row_step), lines)
             builder.store(builder.add(at, vectors.index(height)), row)
             builder.branch(condition)
             builder.position_at_end(after)
@@ -346,3 +347,65 @@ def copy_rows(typingctx, D, d0, d_r, bias, b0, parts, out, o0, o_r, count, run, 
         return context.get_dummy_value()
 
     return sig, codegen
+
+
+@intrinsic(prefer_literal=True)
+def copy_windows(typingctx, source, s_w, target, t_w, count, run, like, lanes):
+    """`target[w*t_w + k] = source[w*s_w + k]` for w < count and k < run: addresses of numbers of the dtype of `like`.
+
+    Nothing beyond a run is written. A run is taken in vectors of `lanes`, then of half as many and so on, each of them
+    for all windows, so that short runs cost no call and no branch.
+    """
+    if not _are_literals(lanes):
+        return None
+    size = types.intp
+
+    def codegen(context, builder, sig, args):
+        scalar, n_lanes = context.get_value_type(sig.args[6].dtype), sig.args[7].literal_value
+        source, s_w, target, t_w, count, run = args[:6]
+        width = ir.Constant(run.type, n_lanes)
+        done = cgutils.alloca_once_value(builder, ir.Constant(run.type, 0))
+
+        def copy(n):
+            vectors = _Vectors(context, builder, scalar, n)
+            begin, end = (builder.inttoptr(address, scalar.as_pointer()) for address in (source, target))
+            at = builder.load(done)
+            with cgutils.for_range(builder, count) as window:
+                value = vectors.load(begin, builder.add(at, builder.mul(window.index, s_w)))
+                vectors.store(value, end, builder.add(at, builder.mul(window.index, t_w)))
+            builder.store(builder.add(at, vectors.index(n)), done)
+
+        with cgutils.for_range(builder, builder.sdiv(run, width)):
+            copy(n_lanes)
+        n = n_lanes // 2
+        while n:
+            bit = builder.and_(run, ir.Constant(run.type, n))
+            with builder.if_then(builder.icmp_signed("!=", bit, ir.Constant(run.type, 0))):
+                copy(n)
+            n //= 2
+        return context.get_dummy_value()
+
+    return types.void(size, size, size, size, size, size, like, lanes), codegen
+
+
+@intrinsic(prefer_literal=True)
+def split(typingctx, source, target, pairs, like, lanes):
+    """`target[i], target[pairs + i] = source[2*i], source[2*i + 1]` for i < pairs, a multiple of `lanes`: addresses."""
+    if not _are_literals(lanes):
+        return None
+    size = types.intp
+
+    def codegen(context, builder, sig, args):
+        vectors = _Vectors(context, builder, context.get_value_type(sig.args[3].dtype), sig.args[4].literal_value)
+        source, target = (builder.inttoptr(args[k], vectors.scalar.as_pointer()) for k in (0, 1))
+        width = vectors.index(vectors.lanes)
+        with cgutils.for_range(builder, builder.sdiv(args[2], width)) as chunk:
+            at = builder.mul(chunk.index, width)
+            first = builder.mul(at, vectors.index(2))
+            a, b = vectors.load(source, first), vectors.load(source, builder.add(first, width))
+            for half in (0, 1):
+                value = vectors.shuffle(a, b, range(half, 2 * vectors.lanes, 2))
+                vectors.store(value, target, builder.add(at, args[2]) if half else at)
+        return context.get_dummy_value()
+
+    return types.void(size, size, size, like, lanes), codegen

@@ -1,0 +1,145 @@
+"""The arguments of an operator: arrays, options and dtypes, checked before anything is computed.
+
+Here belongs what the functions of the forward and of the backward pass share, and every message about an array.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from numba_tconv.geometry import Padding, as_integer, as_padding
+
+_DTYPES = frozenset("?bBhHiIlLqQefdFD")
+
+
+class Options(NamedTuple):
+    """The options of an operator, checked."""
+
+    stride: int
+    padding: tuple[int, int] | str
+    output_padding: int
+    groups: int
+    dilation: int
+
+
+def check_options(stride: int, padding: Padding, output_padding: int, groups: int, dilation: int) -> Options:
+    """Return the options, checked one by one."""
+    return Options(
+        as_integer("stride", stride, 1),
+        as_padding(padding),
+        as_integer("output_padding", output_padding, 0),
+        as_integer("groups", groups, 1),
+        as_integer("dilation", dilation, 1),
+    )
+
+
+def as_array(name: str, value: Any) -> NDArray[Any]:
+    """Return `value` as an aligned array of a native dtype that is computed with."""
+    if type(value) is np.ndarray:
+        array = value
+    elif isinstance(value, np.ma.MaskedArray):  # asarray would drop the mask
+        raise _dtype_error(name, "a masked array")
+    else:
+        try:
+            array = np.asarray(value)
+        except (TypeError, ValueError) as error:
+            raise _dtype_error(name, f"{type(value).__name__} ({error})") from None
+    if array.dtype.char not in _DTYPES:
+        raise _dtype_error(name, array.dtype if array.dtype != object else type(value).__name__)
+    if not (array.flags.aligned and array.dtype.isnative):
+        array = array.astype(array.dtype.newbyteorder("="))
+    return array
+
+
+def _dtype_error(name: str, got: object) -> TypeError:
+    return TypeError(f"{name} must be an array of bool, integer, float16/32/64 or complex64/128; got {got}")
+
+
+def check_weight(weight: ArrayLike, options: Options) -> NDArray[Any]:
+    """Return `weight` as (in_channels, out_channels // groups, filter_size)."""
+    array = as_array("weight", weight)
+    if array.ndim != 3 or 0 in array.shape:
+        raise ValueError(
+            "weight must have the shape (in_channels, out_channels // groups, filter_size), no size 0; "
+            f"got {array.shape}"
+        )
+    if array.shape[0] % options.groups:
+        raise ValueError(f"groups must divide the {array.shape[0]} input channels of weight; got {options.groups}")
+    return array
+
+
+def check_bias(bias: ArrayLike | None, weight: NDArray[Any], groups: int) -> NDArray[Any] | None:
+    """Return `bias` as (out_channels,)."""
+    if bias is None:
+        return None
+    array = as_array("bias", bias)
+    if array.shape != (weight.shape[1] * groups,):
+        raise ValueError(f"bias must have the shape (out_channels,) = ({weight.shape[1] * groups},); got {array.shape}")
+    return array
+
+
+def check_x(x: ArrayLike, in_channels: int) -> NDArray[Any]:
+    """Return `x` as (batch, in_channels, length) or (in_channels, length)."""
+    array = as_array("x", x)
+    if array.ndim not in (2, 3):
+        raise ValueError(
+            f"x must have the shape (batch, in_channels, length) or (in_channels, length); got {array.shape}"
+        )
+    if array.shape[-2] != in_channels:
+        raise ValueError(f"weight has {in_channels} input channels, x has {array.shape[-2]} (shape {array.shape})")
+    if array.shape[-1] == 0:
+        raise ValueError(f"x must have at least one sample; got the shape {array.shape}")
+    return array
+
+
+def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Return `out` if a result can be written to it."""
+    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
+        raise TypeError(f"out must be an ndarray; got {type(out).__name__}")
+    if out.dtype != dtype:
+        raise TypeError(f"out must have the dtype {dtype}; got {out.dtype}")
+    if out.shape != shape:
+        raise ValueError(f"out must have the shape {shape}; got {out.shape}")
+    if not (out.flags.writeable and out.flags.aligned):
+        raise ValueError("out must be writeable and aligned")
+    if not out.flags.c_contiguous and _may_repeat(out):
+        raise ValueError(f"out must not repeat its own samples; got the strides {out.strides} for {out.shape}")
+    for array in inputs:
+        if np.may_share_memory(out, array) and _shares_memory(out, array):
+            raise ValueError("out must not overlap x, weight or bias")
+    return out
+
+
+def _may_repeat(array: NDArray[Any]) -> bool:
+    """Whether an array's axes are not nested, each step as large as all that the smaller ones span."""
+    span = array.itemsize
+    for step, size in sorted((abs(step), size) for step, size in zip(array.strides, array.shape, strict=True)):
+        if size > 1:
+            if step < span:
+                return True
+            span += step * (size - 1)
+    return False
+
+
+def _shares_memory(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    """Whether two arrays overlap; True where that is too hard to tell."""
+    try:
+        return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]  # the stubs know two values only
+    except np.exceptions.TooHardError:
+        return True
+
+
+@cache
+def result_dtype(x: np.dtype[Any], weight: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype of the output."""
+    dtype: np.dtype[Any] = np.result_type(x, weight)
+    return np.result_type(dtype, np.float32) if dtype.kind in "biu" else dtype
+
+
+@cache
+def computed_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the real dtype that a result of `dtype` is computed in."""
+    return np.dtype(np.float64 if dtype.char in "dD" else np.float32)

@@ -1,0 +1,138 @@
+"""From arrays to the kernels of the gradients: which variant, which views of the caller's arrays; then the launch.
+
+The way into the CPU backend for the backward pass. Arguments were checked by `gradients.py`; grad_output is complex
+where the result is, and nowhere else.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from numba_tconv.backends.cpu import grad_bias, grad_weight, grad_x, products, threads
+from numba_tconv.backends.cpu.products import vectors_of
+from numba_tconv.backends.cpu.staging import in_parts
+from numba_tconv.backends.cpu.target import host
+from numba_tconv.geometry import Geometry
+
+# Multiply-adds that count as adding one sample to a bias.
+SUM_WORK = 4
+LINE_OF_CACHE = 64
+
+
+class _Parts(NamedTuple):
+    """How complex numbers become real ones: see `products.py`."""
+
+    parts: int
+    row_parts: int
+    reduced_parts: int
+
+
+def _parts(is_complex: bool, g_is_complex: bool, result_is_complex: bool) -> _Parts:
+    """Return the parts for one factor and grad_output, complex or real."""
+    if is_complex and g_is_complex:
+        return _Parts(1, 1 + result_is_complex, 2)
+    return _Parts(1 + result_is_complex, 1, 1)
+
+
+def _aligned(size: int, dtype: np.dtype) -> np.ndarray:
+    """Return scratch that begins with a cache line: otherwise every vector would lie in two."""
+    spare = LINE_OF_CACHE // dtype.itemsize
+    memory = np.empty(size + spare, dtype)
+    begin = -memory.ctypes.data % LINE_OF_CACHE // dtype.itemsize
+    return memory[begin : begin + size]
+
+
+_x_problem = lru_cache(maxsize=4096)(grad_x.problem)
+_weight_problem = lru_cache(maxsize=4096)(grad_weight.problem)
+
+
+def _work(geometry: Geometry, batch: int, weight: np.ndarray, parts: _Parts) -> int:
+    return batch * geometry.length * weight.size * parts.parts * parts.row_parts * parts.reduced_parts
+
+
+def input_gradient(
+    geometry: Geometry, grad_output: np.ndarray, weight: np.ndarray, out: np.ndarray, *, groups: int, dtype: np.dtype
+) -> None:
+    """Write the gradient of x to `out` (batch, in_channels, length), computed in the real `dtype`."""
+    if out.shape[0] == 0:
+        return
+    is_complex, g_is_complex = out.dtype.kind == "c", grad_output.dtype.kind == "c"
+    if is_complex and not g_is_complex:
+        grad_output, g_is_complex = grad_output.astype(out.dtype), True
+    if not g_is_complex:
+        weight = weight.real
+    parts = _parts(weight.dtype.kind == "c", g_is_complex, is_complex)
+    channels, filters, _ = weight.shape
+    lanes = host().lanes(dtype.itemsize)
+    vectors = vectors_of(out.shape[0] * geometry.length, lanes)
+    n_workers = threads.workers(_work(geometry, out.shape[0], weight, parts))
+    integers, scratch = _x_problem(
+        geometry, dtype, vectors, n_workers, batch=out.shape[0], groups=groups, channels=channels // groups,
+        filters=filters, is_half=grad_output.dtype.char == "e", **parts._asdict(),
+    )  # fmt: skip
+    g, out = in_parts(grad_output), in_parts(out)
+    kernel = grad_x.kernel(g.dtype, dtype, out.dtype, vectors)
+    arrays = (_rows_of_weight(weight, parts, dtype), g, out, _aligned(scratch * n_workers, dtype), integers)
+    threads.launch(kernel, arrays, n_workers)
+
+
+def _rows_of_weight(weight: np.ndarray, parts: _Parts, dtype: np.dtype) -> np.ndarray:
+    """Return the conjugate weight (channel, row part, reduced part, filter, tap), real and flat."""
+    if parts.reduced_parts == 2:
+        rows = [[weight.real, weight.imag], [-weight.imag, weight.real]][: parts.row_parts]
+        weight = np.stack([np.stack(row, axis=1) for row in rows], axis=1)
+    return np.ascontiguousarray(weight, dtype).reshape(-1)
+
+
+def weight_gradient(
+    geometry: Geometry,
+    grad_output: np.ndarray,
+    x: np.ndarray,
+    shape: tuple[int, int, int],
+    *,
+    groups: int,
+    dtype: np.dtype,
+    out_dtype: np.dtype,
+) -> np.ndarray:
+    """Return the gradient of the weight (in_channels, filters of a group, filter_size), computed in `dtype`."""
+    batch, (channels, filters, filter_size) = x.shape[0], shape
+    if batch == 0:
+        return np.zeros(shape, out_dtype)
+    is_complex, g_is_complex = out_dtype.kind == "c", grad_output.dtype.kind == "c"
+    if is_complex and not g_is_complex:
+        grad_output, g_is_complex = grad_output.astype(out_dtype), True
+    if not g_is_complex:
+        x = x.real
+    parts = _parts(x.dtype.kind == "c", g_is_complex, is_complex)
+    vectors = vectors_of(filters * filter_size, host().lanes(dtype.itemsize))
+    integers, scratch = _weight_problem(
+        geometry, dtype, vectors, batch=batch, groups=groups, channels=channels // groups, filters=filters,
+        is_half=grad_output.dtype.char == "e", is_half_x=x.dtype.char == "e", **parts._asdict(),
+    )  # fmt: skip
+    work = batch * geometry.length * channels * filters * filter_size
+    n_workers = threads.workers(work * parts.parts * parts.row_parts * parts.reduced_parts)
+    x_parts, g = in_parts(x), in_parts(grad_output)
+    kernel = grad_weight.kernel(x_parts.dtype, g.dtype, dtype, vectors)
+    sums = np.empty((integers[products.CHUNKS], parts.parts, channels, parts.row_parts, filters, filter_size), dtype)
+    threads.launch(kernel, (x_parts, g, sums.reshape(-1), _aligned(scratch * n_workers, dtype), integers), n_workers)
+    total = sums[0] if len(sums) == 1 else sums.sum(axis=0)
+    if is_complex:
+        result = np.empty(shape, out_dtype)
+        real, imaginary = np.moveaxis(total, 2, 1).reshape(2, *shape)
+        result.real, result.imag = real, imaginary
+        return result
+    return total.reshape(shape).astype(out_dtype, copy=False)
+
+
+def bias_gradient(grad_output: np.ndarray, dtype: np.dtype, out_dtype: np.dtype) -> np.ndarray:
+    """Return the sums of `grad_output` (batch, out_channels, length) over batch and length."""
+    g = in_parts(grad_output)
+    sums = np.empty(g.shape[1] * g.shape[3], dtype)
+    n_workers = threads.workers(g.size * SUM_WORK)
+    integers = np.array([g.shape[1], g.shape[3], grad_output.dtype.char == "e"], np.int64)
+    scratch = np.empty(grad_bias.SCRATCH * n_workers, dtype)
+    threads.launch(grad_bias.kernel(g.dtype, dtype), (g, sums, scratch, integers), n_workers)
+    if grad_output.dtype.kind == "c":
+        sums = sums.view(np.result_type(dtype, np.complex64))
+    return sums.astype(out_dtype, copy=False)

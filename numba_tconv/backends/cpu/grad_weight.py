@@ -1,0 +1,172 @@
+"""The gradient of the weight: rows of channels, lanes of (filter, tap), as the caller's weights lie.
+
+    grad_weight[c, f, k] = sum_{n, i} conj(x[n, c, i]) * g[n, f, stride*i + dilation*k - left]
+
+An item is a block of channels by a block of (filter, tap), summed up over a chunk of all samples (n, i). Where the
+weights are few, several chunks give every thread something to do; how many depends on the shapes alone, and their
+sums are added in order, so the result has the same bits for any number of threads.
+"""
+
+import numpy as np
+from numba import types
+
+from numba_tconv.backends.cpu import jit, products
+from numba_tconv.backends.cpu.products import (
+    BLOCK_BYTES,
+    LINE_BYTES,
+    even_blocks,
+    integers,
+    reduction,
+    row_step,
+    stage_windows,
+)
+from numba_tconv.backends.cpu.staging import copy_bytes, stage_samples
+from numba_tconv.backends.cpu.target import host
+from numba_tconv.backends.cpu.tile import address, panel_rows
+from numba_tconv.backends.cpu.turns import take
+from numba_tconv.geometry import Geometry
+
+# Items to aim at by cutting the samples into chunks, and the fewest samples of a chunk.
+ITEMS_WANTED = 32
+FEWEST_SAMPLES = 1024
+
+
+@jit.helper
+def _stage_x(x, scratch, at, problem, row, part, first, last):
+    """Stage one row of A: a channel's samples from place `first` to `last`, the signals behind each other."""
+    channel, row_part = divmod(row, problem[products.ROW_PARTS])
+    is_crossed = row_part == 1  # the imaginary result takes the other part of x, the imaginary one negative
+    place = first
+    while place < last:
+        n, i = divmod(place, problem[products.LENGTH])
+        run = min(problem[products.LENGTH] - i, last - place)
+        target = at + place - first
+        stage_samples(
+            x, n, channel, i, 1 - part if is_crossed else part, run, problem[products.LENGTH], problem[products.IS_HALF_X], scratch,
+            target,
+        )  # fmt: skip
+        if is_crossed and part == 0:
+            for k in range(run):
+                scratch[target + k] = -scratch[target + k]
+        place += run
+
+
+@jit.once
+def kernel(x_dtype, g_dtype, dtype, V):
+    """Return the compiled kernel `(x, g, sums, scratch, problem, turns, worker)`.
+
+    sums is flat: (chunk, part, channel * row part, filter, tap).
+    """
+    lanes, R, itemsize = host().lanes(dtype.itemsize), host().panel_rows, dtype.itemsize
+    width, a_r, most = V * lanes, row_step(dtype.itemsize), reduction(dtype.itemsize)
+
+    def run(x, g, sums, scratch, problem, turns, worker):
+        rows_of_group, lanes_of_group = problem[products.ROWS], problem[products.LANES]
+        start = worker * problem[products.SCRATCH]
+        acc, stage, panels = (
+            start + problem[products.ACC],
+            start + problem[products.STAGE],
+            start + problem[products.PANELS],
+        )
+        samples = problem[products.BATCH] * problem[products.LENGTH]
+        index = take(turns)
+        while index < problem[products.ITEMS]:
+            item, row_block = divmod(index, problem[products.ROW_BLOCKS])
+            item, lane_block = divmod(item, problem[products.LANE_BLOCKS])
+            item, group = divmod(item, problem[products.GROUPS])
+            chunk, part = divmod(item, problem[products.PARTS])
+            row = group * rows_of_group + row_block * problem[products.ROW_BLOCK]
+            rows = min(problem[products.ROW_BLOCK], rows_of_group - row_block * problem[products.ROW_BLOCK])
+            lane_from = lane_block * problem[products.LANE_BLOCK]
+            lane_to = min(lanes_of_group, lane_from + problem[products.LANE_BLOCK])
+            n_panels = -(-(lane_to - lane_from) // width)
+            acc_row = n_panels * width
+            begin = chunk * problem[products.CHUNK]
+            end = min(samples, begin + problem[products.CHUNK])
+            for reduced_part in range(problem[products.REDUCED_PARTS]):
+                for first in range(begin, end, most):
+                    last = min(end, first + most)
+                    for r in range(rows):
+                        _stage_x(x, scratch, stage + r * a_r, problem, row + r, reduced_part, first, last)
+                    stage_windows(
+                        g, scratch, panels, start, problem, group * problem[products.FILTERS], part + reduced_part, first, last,
+                        lane_from, lane_to, width, lanes,
+                    )  # fmt: skip
+                    for panel in range(n_panels):
+                        lines = address(scratch) + (panels + panel * problem[products.PANEL_SIZE]) * itemsize
+                        panel_rows(
+                            scratch, (stage, 0, 1), (lines, 0), (rows, 1, last - first), (acc + panel * width, acc_row),
+                            reduced_part == 0 and first == begin, (0, 0, 0, 0), R, V, lanes, a_r,
+                        )  # fmt: skip
+            for r in range(rows):
+                target = (chunk * problem[products.PARTS] + part) * problem[products.GROUPS] * rows_of_group
+                target = (target + row + r) * lanes_of_group + lane_from
+                source = address(scratch) + (acc + r * acc_row) * itemsize
+                copy_bytes(address(sums) + target * itemsize, source, (lane_to - lane_from) * itemsize)
+            index = take(turns)
+
+    arguments = (
+        jit.array(x_dtype, 4, "A", readonly=True), jit.array(g_dtype, 4, "A", readonly=True), jit.array(dtype, 1),
+        jit.array(dtype, 1), jit.array(np.int64, 1, readonly=True), jit.array(np.int64, 1), types.int64,
+    )  # fmt: skip
+    return jit.compile_kernel(run, arguments)
+
+
+def problem(
+    geometry: Geometry,
+    dtype: np.dtype,
+    vectors: int,
+    *,
+    batch: int,
+    groups: int,
+    channels: int,
+    filters: int,
+    parts: int,
+    row_parts: int,
+    reduced_parts: int,
+    is_half: bool,
+    is_half_x: bool,
+) -> tuple[np.ndarray, int]:
+    """Return the kernel's integers as an array, and the numbers of scratch for one worker."""
+    itemsize = dtype.itemsize
+    most = reduction(itemsize)
+    width, rows = vectors * host().lanes(itemsize), channels * row_parts
+    n_lanes, samples = filters * geometry.filter_size, batch * geometry.length
+    numbers = BLOCK_BYTES // itemsize
+    row_block, row_blocks = even_blocks(rows, numbers // row_step(itemsize), 1)
+    lane_block, lane_blocks = even_blocks(n_lanes, numbers // most, width)
+    blocks = parts * groups * row_blocks * lane_blocks
+    chunks = max(1, min(-(-ITEMS_WANTED // blocks), samples // FEWEST_SAMPLES))
+    chunk, chunks = even_blocks(samples, -(-samples // chunks), most)
+    line = geometry.stride * (most - 1) + geometry.dilation * (min(geometry.filter_size, lane_block) - 1) + 1
+    has_lines = line * itemsize <= LINE_BYTES
+    panel_size = most * width
+    values = {
+        products.ITEMS: blocks * chunks,
+        products.PARTS: parts,
+        products.REDUCED_PARTS: reduced_parts,
+        products.ROW_PARTS: row_parts,
+        products.GROUPS: groups,
+        products.ROWS: rows,
+        products.ROW_BLOCK: row_block,
+        products.ROW_BLOCKS: row_blocks,
+        products.LANES: n_lanes,
+        products.LANE_BLOCK: lane_block,
+        products.LANE_BLOCKS: lane_blocks,
+        products.CHUNK: chunk,
+        products.CHUNKS: chunks,
+        products.BATCH: batch,
+        products.FILTERS: filters,
+        products.FILTER_SIZE: geometry.filter_size,
+        products.IS_HALF: is_half,
+        products.IS_HALF_X: is_half_x,
+        products.HAS_LINES: has_lines,
+        products.PANEL_SIZE: panel_size,
+    }
+    sizes = {
+        products.ACC: row_block * lane_block,
+        products.STAGE: row_block * row_step(itemsize),
+        products.PANELS: lane_block // width * panel_size,
+        products.LINE: line if has_lines else 0,
+    }
+    return integers(geometry, values, sizes)

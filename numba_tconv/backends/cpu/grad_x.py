@@ -1,0 +1,179 @@
+"""The gradient of x: rows of channels, lanes of time; a strided convolution of grad_output with the same filters.
+
+    grad_x[n, c, i] = sum_{f, k} conj(weight[c, f, k]) * g[n, f, stride*i + dilation*k - left]
+
+An item is a block of channels by a block of time, where the signals of the batch lie behind each other. It walks
+through the filters and taps: a block of weights and the windows of grad_output that they meet are staged, then the
+register tile runs over all rows and lanes while the sums wait in L2. Time runs along the lanes, so what is stored are
+runs of the result as it lies in memory. Every sum is taken in the same order whatever the number of threads.
+"""
+
+import numpy as np
+from numba import types
+
+from numba_tconv.backends.cpu import jit, products
+from numba_tconv.backends.cpu.products import (
+    BLOCK_BYTES,
+    LINE_BYTES,
+    MOST_PHASES,
+    even_blocks,
+    integers,
+    reduction,
+    row_step,
+    stage_taps,
+)
+from numba_tconv.backends.cpu.staging import copy_bytes, is_same_dtype, put
+from numba_tconv.backends.cpu.target import host
+from numba_tconv.backends.cpu.tile import address, panel_rows
+from numba_tconv.backends.cpu.turns import take
+from numba_tconv.geometry import Geometry
+
+
+@jit.helper
+def _store(out, scratch, at, problem, row, part, first, last):
+    """Store the sums of one row, signal by signal."""
+    channel, row_part = divmod(row, problem[products.ROW_PARTS])
+    place = first
+    while place < last:
+        n, i = divmod(place, problem[products.LENGTH])
+        run = min(problem[products.LENGTH] - i, last - place)
+        source, step = at + place - first, out.strides[2]
+        offset = n * out.strides[0] + channel * out.strides[1] + i * step + (part + row_part) * out.strides[3]
+        if is_same_dtype(out, scratch) and step == out.itemsize:
+            copy_bytes(address(out) + offset, address(scratch) + source * step, run * step)
+        else:
+            for k in range(run):
+                put(out, offset + k * step, scratch[source + k])
+        place += run
+
+
+@jit.once
+def kernel(g_dtype, dtype, out_dtype, V):
+    """Return the compiled kernel `(weight, g, out, scratch, problem, turns, worker)`.
+
+    weight is flat: (channel * row part, reduced part, filter, tap).
+    """
+    lanes, R, itemsize = host().lanes(dtype.itemsize), host().panel_rows, dtype.itemsize
+    width, a_r = V * lanes, row_step(dtype.itemsize)
+
+    def run(weight, g, out, scratch, problem, turns, worker):
+        filters, filter_size, rows_of_group = (
+            problem[products.FILTERS],
+            problem[products.FILTER_SIZE],
+            problem[products.ROWS],
+        )
+        reduced = problem[products.REDUCED_PARTS] * filters * filter_size
+        start = worker * problem[products.SCRATCH]
+        acc, stage, panels = (
+            start + problem[products.ACC],
+            start + problem[products.STAGE],
+            start + problem[products.PANELS],
+        )
+        index = take(turns)
+        while index < problem[products.ITEMS]:
+            item, row_block = divmod(index, problem[products.ROW_BLOCKS])
+            item, lane_block = divmod(item, problem[products.LANE_BLOCKS])
+            part, group = divmod(item, problem[products.GROUPS])
+            row = group * rows_of_group + row_block * problem[products.ROW_BLOCK]
+            rows = min(problem[products.ROW_BLOCK], rows_of_group - row_block * problem[products.ROW_BLOCK])
+            first = lane_block * problem[products.LANE_BLOCK]
+            last = min(problem[products.LANES], first + problem[products.LANE_BLOCK])
+            n_panels = -(-(last - first) // width)
+            acc_row = n_panels * width
+            summed = 0
+            while summed < reduced:
+                f, tap = divmod(summed, filter_size)
+                reduced_part, f = divmod(f, filters)
+                n_filters = min(problem[products.FILTER_BLOCK], filters - f)
+                n_taps = min(problem[products.TAP_BLOCK], filter_size - tap)
+                count = n_filters * n_taps
+                for r in range(rows):
+                    source = address(weight) + ((row + r) * reduced + summed) * itemsize
+                    copy_bytes(address(scratch) + (stage + r * a_r) * itemsize, source, count * itemsize)
+                stage_taps(
+                    g, scratch, panels, start, problem, group * filters + f, part + reduced_part, tap, n_filters,
+                    n_taps, first, last, width, lanes,
+                )  # fmt: skip
+                for panel in range(n_panels):
+                    lines = address(scratch) + (panels + panel * problem[products.PANEL_SIZE]) * itemsize
+                    panel_rows(
+                        scratch, (stage, 0, 1), (lines, 0), (rows, 1, count), (acc + panel * width, acc_row),
+                        summed == 0, (0, 0, 0, 0), R, V, lanes, a_r,
+                    )  # fmt: skip
+                summed += count
+            for r in range(rows):
+                _store(out, scratch, acc + r * acc_row, problem, row + r, part, first, last)
+            index = take(turns)
+
+    arguments = (
+        jit.array(dtype, 1, readonly=True), jit.array(g_dtype, 4, "A", readonly=True), jit.array(out_dtype, 4, "A"),
+        jit.array(dtype, 1), jit.array(np.int64, 1, readonly=True), jit.array(np.int64, 1), types.int64,
+    )  # fmt: skip
+    return jit.compile_kernel(run, arguments)
+
+
+def problem(
+    geometry: Geometry,
+    dtype: np.dtype,
+    vectors: int,
+    n_workers: int,
+    *,
+    batch: int,
+    groups: int,
+    channels: int,
+    filters: int,
+    parts: int,
+    row_parts: int,
+    reduced_parts: int,
+    is_half: bool,
+) -> tuple[np.ndarray, int]:
+    """Return the kernel's integers as an array, and the numbers of scratch for one worker."""
+    itemsize = dtype.itemsize
+    lanes, most = host().lanes(itemsize), reduction(itemsize)
+    width, rows, time = vectors * lanes, channels * row_parts, batch * geometry.length
+    numbers = BLOCK_BYTES // itemsize
+    row_block, row_blocks = even_blocks(rows, numbers // row_step(itemsize), 1)
+    lane_block, lane_blocks = even_blocks(time, max(numbers // most, numbers // 2 // row_block), width)
+    items = parts * groups * row_blocks * lane_blocks
+    if items < 4 * n_workers:
+        lane_block, lane_blocks = even_blocks(time, -(-time // (lane_blocks * -(-4 * n_workers // items))), 2 * width)
+        items = parts * groups * row_blocks * lane_blocks
+    if items % n_workers and items < 4 * n_workers:
+        blocks = -(-row_blocks // n_workers) * n_workers
+        row_block, row_blocks = even_blocks(rows, -(-rows // blocks), 1)
+    tap_block, _ = even_blocks(geometry.filter_size, most, 1)
+    filter_block = max(1, most // geometry.filter_size)
+    filter_block = filter_block if tap_block == geometry.filter_size else 1
+    stride, dilation = geometry.stride, geometry.dilation
+    line = stride * (lane_block + dilation * (tap_block - 1) // stride + lanes)
+    has_lines = stride <= MOST_PHASES and line * itemsize <= LINE_BYTES
+    panel_size = most * width
+    values = {
+        products.ITEMS: parts * groups * row_blocks * lane_blocks,
+        products.PARTS: parts,
+        products.REDUCED_PARTS: reduced_parts,
+        products.ROW_PARTS: row_parts,
+        products.GROUPS: groups,
+        products.ROWS: rows,
+        products.ROW_BLOCK: row_block,
+        products.ROW_BLOCKS: row_blocks,
+        products.LANES: time,
+        products.LANE_BLOCK: lane_block,
+        products.LANE_BLOCKS: lane_blocks,
+        products.BATCH: batch,
+        products.FILTERS: filters,
+        products.FILTER_SIZE: geometry.filter_size,
+        products.FILTER_BLOCK: filter_block,
+        products.TAP_BLOCK: tap_block,
+        products.IS_HALF: is_half,
+        products.HAS_LINES: has_lines,
+        products.PANEL_SIZE: panel_size,
+    }
+    sizes = {
+        products.ACC: row_block * lane_block,
+        products.STAGE: row_block * row_step(itemsize),
+        products.PANELS: lane_block // width * panel_size,
+        products.LINE: line if has_lines else 0,
+        products.SPARE: line if has_lines else 0,
+    }
+    return integers(geometry, values, sizes)

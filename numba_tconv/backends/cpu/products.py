@@ -1,0 +1,221 @@
+"""What the gradients share: rows of channels times panels of grad_output, both staged as they are needed.
+
+    result[c, lane] = sum_m A[c, m] * B[m, lane]
+
+| gradient of | A, as the caller has it | m | lanes | B, windows of grad_output |
+|---|---|---|---|---|
+| x | weight | (f, k) | (n, i) | g[n, f, stride*i + dilation*k - left] |
+| weight | x | (n, i) | (f, k) | the same |
+
+Rows are the channels of x in both, and a row of A is a run of the caller's own array: nothing is packed beforehand,
+and an item copies what it multiplies next. B is the column matrix of an ordinary convolution, but never more of it
+than `REDUCTION_BYTES` by the lanes of an item, which stays in L2. Here belong the integers of both kernels and the
+staging of B.
+
+Complex numbers become real ones as in `layout.py`, the conjugate included: complex A and complex grad_output are
+`[re, im] = [[ar, ai], [-ai, ar]] [gr, gi]`, two rows and a reduction over two parts; with real A, the real and the
+imaginary result are two items.
+"""
+
+import numpy as np
+from numba import literally
+
+from numba_tconv.backends.cpu import jit
+from numba_tconv.backends.cpu.staging import stage_samples, stage_steps, zero_run
+from numba_tconv.backends.cpu.tile import address, copy_windows, split
+from numba_tconv.geometry import Geometry
+
+# Of the numbers that are summed up between two visits to the accumulators.
+REDUCTION_BYTES = 1024
+# Accumulators, staged rows and staged panels of an item: a quarter of a megabyte each.
+BLOCK_BYTES = 1 << 18
+# A run of one filter's grad_output that windows are cut from; farther apart they are fetched one by one.
+LINE_BYTES = 1 << 17
+# Beyond, neighbouring windows hardly overlap.
+MOST_PHASES = 32
+
+(
+    ITEMS, PARTS, REDUCED_PARTS, ROW_PARTS, GROUPS, ROWS, ROW_BLOCK, ROW_BLOCKS, LANES, LANE_BLOCK, LANE_BLOCKS,
+    CHUNK, CHUNKS, BATCH, LENGTH, FILTERS, FILTER_SIZE, FILTER_BLOCK, TAP_BLOCK, STRIDE, DILATION, LEFT, OUTPUT_LENGTH,
+    IS_HALF, IS_HALF_X, HAS_LINES, ACC, STAGE, PANELS, PANEL_SIZE, LINE, SPARE, SCRATCH, COUNT,
+) = range(34)  # fmt: skip
+
+
+def reduction(itemsize: int) -> int:
+    """Return how many numbers are summed up between two visits to the accumulators."""
+    return REDUCTION_BYTES // itemsize
+
+
+def row_step(itemsize: int) -> int:
+    """Return the step of the staged rows of A: an odd number of cache lines, so that rows do not meet in one set."""
+    return reduction(itemsize) + 64 // itemsize
+
+
+@jit.helper
+def split_phases(scratch, line, spare, stride, count, lanes):
+    """Sort `stride * count` numbers by their place modulo the stride; return where the phases then lie.
+
+    Each factor of two is a pass of vector shuffles, the odd rest is picked number by number.
+    """
+    size, runs, itemsize = stride * count, 1, scratch.itemsize
+    while stride % 2 == 0:
+        here = size // runs
+        for run in range(runs):
+            source = address(scratch) + (line + run * here) * itemsize
+            target = address(scratch) + (spare + run * here) * itemsize
+            split(source, target, here // 2, scratch, literally(lanes))
+        line, spare = spare, line
+        runs, stride = 2 * runs, stride // 2
+    if stride > 1:
+        at = spare
+        for run in range(runs):
+            for phase in range(stride):
+                source = line + run * stride * count + phase
+                for k in range(count):
+                    scratch[at + k] = scratch[source + k * stride]
+                at += count
+        line = spare
+    return line
+
+
+@jit.helper
+def place_of_phase(phase, stride):
+    """Return the place of a phase among those that `split_phases` has sorted."""
+    place = 0
+    while stride % 2 == 0:
+        place = 2 * place + phase % 2
+        phase, stride = phase // 2, stride // 2
+    return place * stride + phase
+
+
+@jit.helper
+def _put_lanes(scratch, source, target, lane, count, panel_size, width, lanes):
+    """Copy a run of one row of B to its lanes in the panels."""
+    base, itemsize = address(scratch), scratch.itemsize
+    while count > 0:
+        panel, offset = divmod(lane, width)
+        here = min(count, width - offset)
+        repeats = count // width if offset == 0 and count >= width else 1
+        copy_windows(
+            base + source * itemsize, width, base + (target + panel * panel_size + offset) * itemsize, panel_size,
+            repeats, here, scratch, literally(lanes),
+        )  # fmt: skip
+        source, lane, count = source + repeats * here, lane + repeats * here, count - repeats * here
+
+
+@jit.helper
+def stage_taps(g, scratch, at, start, problem, channel, part, tap, n_filters, n_taps, first, last, width, lanes):
+    """Stage B for the gradient of x: rows (f, k) from `channel` and `tap` on, lanes (n, i) from `first` to `last`."""
+    stride, dilation, length, panel_size = problem[STRIDE], problem[DILATION], problem[LENGTH], problem[PANEL_SIZE]
+    if (last - first) % width:  # lanes that do not exist: no denormal numbers, and no NaN, from what was there before
+        zero_run(scratch, at + (last - first) // width * panel_size, n_filters * n_taps * width)
+    line, spare = start + problem[LINE], start + problem[SPARE]
+    place = first
+    while place < last:
+        n, i = divmod(place, length)
+        run = min(length - i, last - place)
+        time = stride * i + dilation * tap - problem[LEFT]
+        for f in range(n_filters):
+            target = at + f * n_taps * width
+            if problem[HAS_LINES]:
+                count = -(-(run + dilation * (n_taps - 1) // stride) // lanes) * lanes
+                stage_samples(
+                    g, n, channel + f, time, part, stride * count, problem[OUTPUT_LENGTH], problem[IS_HALF],
+                    scratch, line,
+                )  # fmt: skip
+                phases = split_phases(scratch, line, spare, stride, count, lanes)
+                for k in range(n_taps):
+                    shift, phase = divmod(dilation * k, stride)
+                    source = phases + place_of_phase(phase, stride) * count + shift
+                    _put_lanes(scratch, source, target + k * width, place - first, run, panel_size, width, lanes)
+            else:
+                lane = place - first
+                while lane < place - first + run:
+                    panel, offset = divmod(lane, width)
+                    here = min(place - first + run - lane, width - offset)
+                    start = time + stride * (lane - place + first)
+                    for k in range(n_taps):
+                        stage_steps(
+                            g, n, channel + f, start + dilation * k, stride, part, here, problem[OUTPUT_LENGTH],
+                            problem[IS_HALF], scratch, target + panel * panel_size + k * width + offset,
+                        )  # fmt: skip
+                    lane += here
+        place += run
+
+
+@jit.helper
+def stage_windows(g, scratch, at, start, problem, channel, part, first, last, lane_from, lane_to, width, lanes):
+    """Stage B for the gradient of the weight: rows (n, i) from `first` to `last`, lanes (f, k) of a group's filters."""
+    stride, dilation, length, panel_size = problem[STRIDE], problem[DILATION], problem[LENGTH], problem[PANEL_SIZE]
+    filter_size, base, itemsize = problem[FILTER_SIZE], address(scratch), scratch.itemsize
+    if (lane_to - lane_from) % width:
+        zero_run(scratch, at + (lane_to - lane_from) // width * panel_size, (last - first) * width)
+    line = start + problem[LINE]
+    place = first
+    while place < last:
+        n, i = divmod(place, length)
+        run = min(length - i, last - place)
+        lane = lane_from
+        while lane < lane_to:
+            f, tap = divmod(lane, filter_size)
+            n_taps = min(filter_size - tap, lane_to - lane)
+            time = stride * i + dilation * tap - problem[LEFT]
+            if problem[HAS_LINES]:
+                stage_samples(
+                    g, n, channel + f, time, part, stride * (run - 1) + dilation * (n_taps - 1) + 1,
+                    problem[OUTPUT_LENGTH], problem[IS_HALF], scratch, line,
+                )  # fmt: skip
+            k = 0
+            while k < n_taps:
+                panel, offset = divmod(lane - lane_from + k, width)
+                here = min(n_taps - k, width - offset)
+                target = at + panel * panel_size + (place - first) * width + offset
+                if problem[HAS_LINES]:
+                    here = here if dilation == 1 else 1
+                    copy_windows(
+                        base + (line + dilation * k) * itemsize, stride, base + target * itemsize, width, run,
+                        here, scratch, literally(lanes),
+                    )  # fmt: skip
+                else:
+                    for row in range(run):
+                        stage_steps(
+                            g, n, channel + f, time + stride * row + dilation * k, dilation, part, here,
+                            problem[OUTPUT_LENGTH], problem[IS_HALF], scratch, target + row * width,
+                        )  # fmt: skip
+                k += here
+            lane += n_taps
+        place += run
+
+
+def vectors_of(lanes_in_use: int, lanes: int) -> int:
+    """Return the vectors V of the tile: two, or one where that multiplies so much less in vain."""
+    single, double = (-(-lanes_in_use // (v * lanes)) * v for v in (1, 2))
+    # A single vector loads each scalar for one multiplication instead of two: 5 % on Zen 4.
+    return 1 if 1.05 * single < double else 2
+
+
+def even_blocks(size: int, most: int, unit: int) -> tuple[int, int]:
+    """Return the size of a block, a multiple of `unit`, and how many there are: equal ones, of about `most` at most."""
+    share = -(-size // -(-size // max(unit, most)))
+    block = -(-share // unit) * unit
+    return block, -(-size // block)
+
+
+def integers(geometry: Geometry, values: dict[int, int], sizes: dict[int, int]) -> tuple[np.ndarray, int]:
+    """Return the kernel's integers as an array, and the numbers of scratch for one worker.
+
+    `sizes` are the parts of the scratch behind each other, under the name of where each begins.
+    """
+    begin = 0
+    for name, size in sizes.items():
+        values[name] = begin
+        begin += -(-size // 16) * 16
+    values |= {
+        LENGTH: geometry.length,
+        STRIDE: geometry.stride,
+        DILATION: geometry.dilation,
+        LEFT: geometry.left,
+        OUTPUT_LENGTH: geometry.output_length,
+        SCRATCH: begin,
+    }
+    return np.array([int(values.get(k, 0)) for k in range(COUNT)], np.int64), begin
