@@ -363,6 +363,8 @@ class _Training:
         loss, dLdY = float(result[0]), as_array("dLdY", result[1])
         if dLdY.shape != Y.shape:
             raise ValueError(f"dLdY of lossFcn must have the shape {Y.shape} of the output; got {dLdY.shape}")
+        if dLdY.dtype.kind == "c" and Y.dtype.kind != "c":
+            raise TypeError(f"dLdY of lossFcn must be real where the output is; got {dLdY.dtype}")
         return loss, dLdY.astype(Y.dtype, copy=False)
 
     def _diverged(self, what: str) -> NoReturn:
