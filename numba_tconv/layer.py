@@ -246,7 +246,7 @@ class TransposedConvolution1DLayer(Declared):
         return self.predict(X, format)
 
     def backward(
-        self, X: Any, dLdY: Any, format: Format = None, *, wrt: Collection[str] = ("X", "Weights", "Bias")
+        self, X: Any, dLdY: Any, format: Format = None, *, wrt: str | Collection[str] = ("X", "Weights", "Bias")
     ) -> tuple[Any, dict[str, NDArray[Any]]]:
         r"""Return the gradients of a loss with respect to the input, the weights and the bias.
 
@@ -259,7 +259,7 @@ class TransposedConvolution1DLayer(Declared):
         format : str or mapping
             As of `predict`.
         wrt : collection of {'X', 'Weights', 'Bias'}
-            With respect to what. Nothing is computed for the others.
+            With respect to what; ``wrt="X"`` for one alone. Nothing is computed for the others.
 
         Returns
         -------
@@ -292,7 +292,8 @@ class TransposedConvolution1DLayer(Declared):
         >>> dLdX, gradients["Weights"].T, gradients["Bias"]
         (array([[11., 11., 11.]]), array([[[6., 6.]]]), array([[6.]]))
         """
-        if not set(wrt) <= set(_ENGINE_NAMES):
+        names = [wrt] if isinstance(wrt, str) else wrt
+        if not set(names) <= set(_ENGINE_NAMES):
             raise ValueError(f"wrt must hold names out of 'X', 'Weights' and 'Bias'; got {wrt!r}")
         if not (self.Weights.size and self.Bias.size):
             raise ValueError("backward needs Weights and Bias: initialize the layer, or predict, first")
@@ -306,7 +307,7 @@ class TransposedConvolution1DLayer(Declared):
         shape = layout.output_shape(array, self.NumFilters, length)
         if grad_output.shape != shape:
             raise ValueError(f"dLdY must have the shape {shape} of the output; got {grad_output.shape}")
-        grad = plan.backward(layout.to_engine(grad_output), x, wrt=[_ENGINE_NAMES[name] for name in wrt])
+        grad = plan.backward(layout.to_engine(grad_output), x, wrt=[_ENGINE_NAMES[name] for name in names])
         gradients = {} if grad.weight is None else {"Weights": grad.weight.T}
         gradients |= {} if grad.bias is None else {"Bias": grad.bias[np.newaxis]}
         dLdX: Any = None if grad.x is None else layout.from_engine(grad.x, array)

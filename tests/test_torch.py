@@ -3,7 +3,6 @@
 import gc
 import weakref
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="numba_tconv.torch takes torch, extra [torch]")
