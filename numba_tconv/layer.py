@@ -2,7 +2,8 @@
 
 Here belong the layer's names, how its values fit together, and when weights are drawn and packed. What a single value
 must be is said in `_properties.py`, axes are named in `formats.py`, distributions are `initializers.py`'s, the file is
-`storage.py`'s; all arithmetic is behind `functional` and `geometry`. MATLAB's spelling lives in this file alone.
+`storage.py`'s; all arithmetic is behind `functional` and `geometry`. MATLAB's spelling lives here and in the files of
+training.
 """
 
 import os
