@@ -193,12 +193,14 @@ class _Data(NamedTuple):
         return self.X.take(which, self.axis), self.T.take(which, self.axis)
 
     def check_targets(self, stack: list[Layer]) -> None:
-        """Compare the shape of the targets with that of an output, for one observation."""
+        """Compare the targets with the output for one observation."""
         X, T = self.some(np.arange(1))
-        shape = _outputs(stack, X, self.labels)[-1].shape
-        if T.shape != shape:
-            whole = tuple(self.observations if axis == self.axis else size for axis, size in enumerate(shape))
-            raise ValueError(f"{self.names[1]} must have the shape {whole} of the output; got {self.T.shape}")
+        Y = _outputs(stack, X, self.labels)[-1]
+        if T.shape != Y.shape:
+            shape = tuple(self.observations if axis == self.axis else size for axis, size in enumerate(Y.shape))
+            raise ValueError(f"{self.names[1]} must have the shape {shape} of the output; got {self.T.shape}")
+        if T.dtype.kind == "c" and Y.dtype.kind != "c":
+            raise TypeError(f"{self.names[1]} must be real where the output is; got {T.dtype}")
 
 
 def _as_data(x_name: str, X: Any, t_name: str, T: Any, labels: str) -> _Data:
@@ -247,8 +249,8 @@ LOSSES: dict[str, Loss] = {"mse": _mse, "mae": _mae}
 def _as_loss(lossFcn: Any) -> Loss:
     if callable(lossFcn):
         return lossFcn  # type: ignore[no-any-return]
-    if lossFcn in LOSSES:
-        return LOSSES[lossFcn]
+    if isinstance(lossFcn, str) and lossFcn.lower() in LOSSES:
+        return LOSSES[lossFcn.lower()]
     got = f"{lossFcn!r}{suggestion(lossFcn, LOSSES)}" if isinstance(lossFcn, str) else repr(lossFcn)
     raise ValueError(f"lossFcn must be 'mse', 'mae' or a function of the output and the targets; got {got}")
 

@@ -277,7 +277,7 @@ def test_losses_by_hand():
     assert info.TrainingLoss.tolist() == [14 / 4]
     assert trained.Bias.item() == -2 * 4 / 4
     assert trained.Weights.item() == 1 - 2 * (2 * 2 + 3 * 3) / 4
-    trained, info = trainnet(X, T, layer, "mae", options)
+    trained, info = trainnet(X, T, layer, "MAE", options)
     assert info.TrainingLoss.tolist() == [6 / 4]
     assert trained.Bias.item() == -(1 - 1 + 1) / 4
     assert trained.Weights.item() == 1 - (2 + 3) / 4
@@ -474,6 +474,11 @@ def test_a_last_step_that_spoils_the_weights():
         ({"X": np.ones((1, 0, 20))}, r"^X must have at least one observation; got the shape \(1, 0, 20\)$"),
         ({"X": np.ones((1, 11, 20))}, r"^T must have the 11 observations of X; got the shape \(1, 12, 40\)$"),
         ({"T": np.ones((1, 12, 41))}, r"^T must have the shape \(1, 12, 40\) of the output; got \(1, 12, 41\)$"),
+        ({"T": 1j * np.ones((1, 12, 40))}, "^T must be real where the output is; got complex128$"),
+        (
+            {"lossFcn": ["mse"]},
+            "^lossFcn must be 'mse', 'mae' or a function of the output and the targets; got \\['mse'",
+        ),
         ({"T": "targets"}, "^T must be an array of bool, integer"),
         (
             {"options": quiet(ValidationData=([[[1.0]]], [[[1.0]]]))},
