@@ -22,7 +22,7 @@ from numba_tconv.backends.cpu.products import (
 )
 from numba_tconv.backends.cpu.staging import copy_bytes, stage_samples
 from numba_tconv.backends.cpu.target import host
-from numba_tconv.backends.cpu.tile import address, panel_rows
+from numba_tconv.backends.cpu.tile import address, panel_rows, prefetch_run
 from numba_tconv.backends.cpu.turns import take
 from numba_tconv.geometry import Geometry
 
@@ -41,6 +41,9 @@ def _stage_x(x, scratch, at, problem, row, part, first, last):
         n, i = divmod(place, problem[products.LENGTH])
         run = min(problem[products.LENGTH] - i, last - place)
         target = at + place - first
+        # The run that follows travels into L2 meanwhile: rows lie a page or more apart.
+        following = n * x.strides[0] + channel * x.strides[1] + (i + run) * x.strides[2]
+        prefetch_run(address(x) + following, run * x.strides[2])
         stage_samples(
             x, n, channel, i, 1 - part if is_crossed else part, run, problem[products.LENGTH], problem[products.IS_HALF_X], scratch,
             target,
@@ -96,7 +99,7 @@ def kernel(x_dtype, g_dtype, dtype, V):
                         lines = address(scratch) + (panels + panel * problem[products.PANEL_SIZE]) * itemsize
                         panel_rows(
                             scratch, (stage, 0, 1), (lines, 0), (rows, 1, last - first), (acc + panel * width, acc_row),
-                            reduced_part == 0 and first == begin, (0, 0, 0, 0), R, V, lanes, a_r,
+                            reduced_part == 0 and first == begin, (0, 0, 0, 0, 0), R, V, lanes, a_r,
                         )  # fmt: skip
             for r in range(rows):
                 target = (chunk * problem[products.PARTS] + part) * problem[products.GROUPS] * rows_of_group
@@ -167,6 +170,6 @@ def problem(
         products.ACC: row_block * lane_block,
         products.STAGE: row_block * row_step(itemsize),
         products.PANELS: lane_block // width * panel_size,
-        products.LINE: line if has_lines else 0,
+        products.LINE: line if has_lines else lane_block,
     }
     return integers(geometry, values, sizes)

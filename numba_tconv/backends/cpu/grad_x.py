@@ -14,6 +14,9 @@ from numba import types
 from numba_tconv.backends.cpu import jit, products
 from numba_tconv.backends.cpu.products import (
     BLOCK_BYTES,
+    MOST_LANES,
+    MOST_ROWS,
+    UNROLLED,
     LINE_BYTES,
     MOST_PHASES,
     even_blocks,
@@ -62,6 +65,7 @@ def kernel(g_dtype, dtype, out_dtype, V):
             problem[products.FILTER_SIZE],
             problem[products.ROWS],
         )
+        n_row_blocks, most_rows = problem[products.ROW_BLOCKS], problem[products.ROW_BLOCK]
         reduced = problem[products.REDUCED_PARTS] * filters * filter_size
         start = worker * problem[products.SCRATCH]
         acc, stage, panels = (
@@ -94,11 +98,20 @@ def kernel(g_dtype, dtype, out_dtype, V):
                     g, scratch, panels, start, problem, group * filters + f, part + reduced_part, tap, n_filters,
                     n_taps, first, last, width, lanes,
                 )  # fmt: skip
+                # The next weights travel into L2 meanwhile, a line of every row with every panel.
+                next_row, next_summed = row, summed + count
+                if next_summed == reduced:
+                    next_row, next_summed = group * rows_of_group + (row_block + 1) % n_row_blocks * most_rows, 0
+                ahead = address(weight) + (next_row * reduced + next_summed) * itemsize
+                steps = count // UNROLLED if count % UNROLLED == 0 else 1
+                n_lines = -(-count * itemsize // (64 * n_panels))
                 for panel in range(n_panels):
                     lines = address(scratch) + (panels + panel * problem[products.PANEL_SIZE]) * itemsize
                     panel_rows(
-                        scratch, (stage, 0, 1), (lines, 0), (rows, 1, count), (acc + panel * width, acc_row),
-                        summed == 0, (0, 0, 0, 0), R, V, lanes, a_r,
+                        scratch, (stage, count // steps, 1), (lines, count // steps * width),
+                        (rows, steps, count // steps), (acc + panel * width, acc_row), summed == 0,
+                        (ahead + 64 * n_lines * panel, reduced * itemsize, reduced * itemsize, n_lines, 0),
+                        R, V, lanes, a_r,
                     )  # fmt: skip
                 summed += count
             for r in range(rows):
@@ -132,8 +145,8 @@ def problem(
     lanes, most = host().lanes(itemsize), reduction(itemsize)
     width, rows, time = vectors * lanes, channels * row_parts, batch * geometry.length
     numbers = BLOCK_BYTES // itemsize
-    row_block, row_blocks = even_blocks(rows, numbers // row_step(itemsize), 1)
-    lane_block, lane_blocks = even_blocks(time, max(numbers // most, numbers // 2 // row_block), width)
+    row_block, row_blocks = even_blocks(rows, MOST_ROWS, 1)
+    lane_block, lane_blocks = even_blocks(time, min(MOST_LANES, numbers // row_block), width)
     items = parts * groups * row_blocks * lane_blocks
     if items < 4 * n_workers:
         lane_block, lane_blocks = even_blocks(time, -(-time // (lane_blocks * -(-4 * n_workers // items))), 2 * width)
@@ -173,7 +186,7 @@ def problem(
         products.ACC: row_block * lane_block,
         products.STAGE: row_block * row_step(itemsize),
         products.PANELS: lane_block // width * panel_size,
-        products.LINE: line if has_lines else 0,
+        products.LINE: line if has_lines else max(lanes * most, lane_block),
         products.SPARE: line if has_lines else 0,
     }
     return integers(geometry, values, sizes)

@@ -93,7 +93,9 @@ def _weave_kernel(dtype, width):
                         is_tile &= source + lanes * size + lanes <= weight.size
                         for first in range(0, size, lanes):
                             if is_tile:
-                                transpose(address(weight) + (source + first) * itemsize, size, tile, scratch, lanes)
+                                transpose(
+                                    address(weight) + (source + first) * itemsize, size, tile, lanes, scratch, lanes
+                                )
                             j, row = divmod(first, rows)
                             for tap in range(first, min(size, first + lanes)):
                                 for i in range(1 if is_tile else height):

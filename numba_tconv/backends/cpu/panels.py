@@ -237,7 +237,7 @@ def kernel(x_dtype, dtype, out_dtype, V):
                             (address(panels) + panel * width * itemsize, taps * width),
                             (last - first, n_channels, n_taps if is_long else min(n_taps, taps - 1 - tap)),
                             (acc + (block - block_from) * width, acc_row),
-                            channel + tap == 0, (ahead, steps[0], steps[1], panel_step), R, V, lanes, 1,
+                            channel + tap == 0, (ahead, steps[0], steps[1], 1, panel_step), R, V, lanes, 1,
                         )  # fmt: skip
             _store(
                 out, bias, scratch, acc, acc_row, spare, problem, group, block_from * width, block_to * width,

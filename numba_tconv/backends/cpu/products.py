@@ -22,13 +22,16 @@ from numba import literally
 
 from numba_tconv.backends.cpu import jit
 from numba_tconv.backends.cpu.staging import stage_samples, stage_steps, zero_run
-from numba_tconv.backends.cpu.tile import address, copy_windows, split
+from numba_tconv.backends.cpu.tile import address, copy_windows, prefetch_run, split, transpose
 from numba_tconv.geometry import Geometry
 
 # Of the numbers that are summed up between two visits to the accumulators.
 REDUCTION_BYTES = 1024
-# Accumulators, staged rows and staged panels of an item: a quarter of a megabyte each.
+# Accumulators, staged rows and staged panels of an item: about a quarter of a megabyte each.
 BLOCK_BYTES = 1 << 18
+MOST_ROWS, MOST_LANES = 264, 512
+# Steps of the reduction between two lines that are called into the cache.
+UNROLLED = 8
 # A run of one filter's grad_output that windows are cut from; farther apart they are fetched one by one.
 LINE_BYTES = 1 << 17
 # Beyond, neighbouring windows hardly overlap.
@@ -104,6 +107,41 @@ def _put_lanes(scratch, source, target, lane, count, panel_size, width, lanes):
 
 
 @jit.helper
+def _stage_line(g, n, channel, time, part, span, problem, scratch, line, ahead):
+    """Stage one run of a filter's grad_output; the run `ahead` bytes farther travels into L2 meanwhile."""
+    offset = n * g.strides[0] + channel * g.strides[1] + time * g.strides[2]
+    prefetch_run(address(g) + offset + ahead, span * g.strides[2])
+    stage_samples(g, n, channel, time, part, span, problem[OUTPUT_LENGTH], problem[IS_HALF], scratch, line)
+
+
+@jit.helper
+def _transpose_windows(g, scratch, at, line, problem, n, channel, part, time, n_taps, lane, count, width, lanes):
+    """Stage `n_taps` rows of `count` lanes from windows that are far apart: fetched one by one, transposed by tiles."""
+    base, itemsize, panel_size = address(scratch), scratch.itemsize, problem[PANEL_SIZE]
+    row = -(-n_taps // lanes) * lanes
+    while count > 0:
+        panel, offset = divmod(lane, width)
+        here = min(count, lanes - offset % lanes)
+        for i in range(here):
+            start = time + problem[STRIDE] * i
+            stage_samples(
+                g, n, channel, start, part, n_taps, problem[OUTPUT_LENGTH], problem[IS_HALF], scratch, line + i * row
+            )
+        target = at + panel * panel_size + offset
+        if here == lanes:
+            for k in range(0, n_taps, lanes):
+                transpose(
+                    base + (line + k) * itemsize, row, base + (target + k * width) * itemsize, width, scratch,
+                    literally(lanes),
+                )  # fmt: skip
+        else:
+            for i in range(here):
+                for k in range(n_taps):
+                    scratch[target + k * width + i] = scratch[line + i * row + k]
+        time, lane, count = time + problem[STRIDE] * here, lane + here, count - here
+
+
+@jit.helper
 def stage_taps(g, scratch, at, start, problem, channel, part, tap, n_filters, n_taps, first, last, width, lanes):
     """Stage B for the gradient of x: rows (f, k) from `channel` and `tap` on, lanes (n, i) from `first` to `last`."""
     stride, dilation, length, panel_size = problem[STRIDE], problem[DILATION], problem[LENGTH], problem[PANEL_SIZE]
@@ -119,27 +157,39 @@ def stage_taps(g, scratch, at, start, problem, channel, part, tap, n_filters, n_
             target = at + f * n_taps * width
             if problem[HAS_LINES]:
                 count = -(-(run + dilation * (n_taps - 1) // stride) // lanes) * lanes
-                stage_samples(
-                    g, n, channel + f, time, part, stride * count, problem[OUTPUT_LENGTH], problem[IS_HALF],
-                    scratch, line,
-                )  # fmt: skip
+                # The next block: other filters, or the samples that follow where there are no other.
+                has_more = problem[FILTER_BLOCK] < problem[FILTERS]
+                ahead = problem[FILTER_BLOCK] * g.strides[1] if has_more else stride * run * g.strides[2]
+                _stage_line(g, n, channel + f, time, part, stride * count, problem, scratch, line, ahead)
                 phases = split_phases(scratch, line, spare, stride, count, lanes)
                 for k in range(n_taps):
                     shift, phase = divmod(dilation * k, stride)
                     source = phases + place_of_phase(phase, stride) * count + shift
                     _put_lanes(scratch, source, target + k * width, place - first, run, panel_size, width, lanes)
+            elif dilation == 1:
+                _transpose_windows(
+                    g,
+                    scratch,
+                    target,
+                    line,
+                    problem,
+                    n,
+                    channel + f,
+                    part,
+                    time,
+                    n_taps,
+                    place - first,
+                    run,
+                    width,
+                    lanes,
+                )
             else:
-                lane = place - first
-                while lane < place - first + run:
-                    panel, offset = divmod(lane, width)
-                    here = min(place - first + run - lane, width - offset)
-                    start = time + stride * (lane - place + first)
-                    for k in range(n_taps):
-                        stage_steps(
-                            g, n, channel + f, start + dilation * k, stride, part, here, problem[OUTPUT_LENGTH],
-                            problem[IS_HALF], scratch, target + panel * panel_size + k * width + offset,
-                        )  # fmt: skip
-                    lane += here
+                for k in range(n_taps):
+                    stage_steps(
+                        g, n, channel + f, time + dilation * k, stride, part, run, problem[OUTPUT_LENGTH],
+                        problem[IS_HALF], scratch, line,
+                    )  # fmt: skip
+                    _put_lanes(scratch, line, target + k * width, place - first, run, panel_size, width, lanes)
         place += run
 
 
@@ -161,28 +211,26 @@ def stage_windows(g, scratch, at, start, problem, channel, part, first, last, la
             n_taps = min(filter_size - tap, lane_to - lane)
             time = stride * i + dilation * tap - problem[LEFT]
             if problem[HAS_LINES]:
-                stage_samples(
-                    g, n, channel + f, time, part, stride * (run - 1) + dilation * (n_taps - 1) + 1,
-                    problem[OUTPUT_LENGTH], problem[IS_HALF], scratch, line,
-                )  # fmt: skip
-            k = 0
-            while k < n_taps:
-                panel, offset = divmod(lane - lane_from + k, width)
-                here = min(n_taps - k, width - offset)
-                target = at + panel * panel_size + (place - first) * width + offset
-                if problem[HAS_LINES]:
-                    here = here if dilation == 1 else 1
+                span = stride * (run - 1) + dilation * (n_taps - 1) + 1
+                _stage_line(g, n, channel + f, time, part, span, problem, scratch, line, span * g.strides[2])
+                k = 0
+                while k < n_taps:
+                    panel, offset = divmod(lane - lane_from + k, width)
+                    here = min(n_taps - k, width - offset) if dilation == 1 else 1
+                    target = at + panel * panel_size + (place - first) * width + offset
                     copy_windows(
-                        base + (line + dilation * k) * itemsize, stride, base + target * itemsize, width, run,
-                        here, scratch, literally(lanes),
+                        base + (line + dilation * k) * itemsize, stride, base + target * itemsize, width, run, here,
+                        scratch, literally(lanes),
                     )  # fmt: skip
-                else:
-                    for row in range(run):
-                        stage_steps(
-                            g, n, channel + f, time + stride * row + dilation * k, dilation, part, here,
-                            problem[OUTPUT_LENGTH], problem[IS_HALF], scratch, target + row * width,
-                        )  # fmt: skip
-                k += here
+                    k += here
+            else:
+                for row in range(run):
+                    stage_steps(
+                        g, n, channel + f, time + stride * row, dilation, part, n_taps, problem[OUTPUT_LENGTH],
+                        problem[IS_HALF], scratch, line,
+                    )  # fmt: skip
+                    target = at + (place - first + row) * width
+                    _put_lanes(scratch, line, target, lane - lane_from, n_taps, panel_size, width, lanes)
             lane += n_taps
         place += run
 

@@ -118,8 +118,8 @@ def _accumulate(vectors, rows, columns, counts, accumulators, ahead, b_ahead=Non
         line, step, n_lines = ahead
         with builder.if_then(builder.icmp_signed("!=", line, vectors.index(0))):
             line = builder.add(line, builder.mul(outer.index, step))
-            for k in range(n_lines):
-                vectors.prefetch(builder.add(line, vectors.index(64 * k)))
+            with cgutils.for_range(builder, n_lines) as lines:
+                vectors.prefetch(builder.add(line, builder.mul(lines.index, vectors.index(64))))
         with cgutils.for_range(builder, counts[1]) as inner:
             a2 = builder.add(a1, builder.mul(inner.index, a_j))
             b2 = builder.add(b1, builder.mul(inner.index, b_j))
@@ -155,7 +155,7 @@ def _panel_tile(vectors, rows, columns, counts, target, first, shape, ahead):
         with add:
             for r, v in places:
                 builder.store(vectors.load(d, at(r, v)), acc[r][v])
-    _accumulate(vectors, rows, columns, counts, acc, (*ahead[:2], 1), ahead[2], a_r)
+    _accumulate(vectors, rows, columns, counts, acc, ahead[:3], ahead[3], a_r)
     for r, v in places:
         vectors.store(builder.load(acc[r][v]), d, at(r, v))
 
@@ -168,8 +168,8 @@ def panel_rows(typingctx, scratch, A, B, counts, D, first, ahead, R, V, lanes, a
     Rows are taken in tiles of R, then R/2, R/4 and 1; a literal step between them costs no register. `first` overwrites
     D, otherwise the sums are added to it.
 
-    `ahead = (address, h_i, h_r, b)` is what the next calls will read: meanwhile the lines at `address + i*h_i + r*h_r`
-    and, in tiles of few rows, those `b` numbers behind B travel into L2.
+    `ahead = (address, h_i, h_r, lines, b)` is what the next calls will read: meanwhile so many lines from `address +
+    i*h_i + r*h_r` on, r the first row of a tile, and, in tiles of few rows, those `b` numbers behind B travel into L2.
     """
     if not _are_literals(R, V, lanes, a_r):
         return None
@@ -179,7 +179,7 @@ def panel_rows(typingctx, scratch, A, B, counts, D, first, ahead, R, V, lanes, a
         n_rows, n_vectors, n_lanes, row_step = (sig.args[k].literal_value for k in (7, 8, 9, 10))
         vectors = _Vectors(context, builder, context.get_value_type(sig.args[0].dtype), n_lanes)
         data = _data(context, builder, sig, args, 0)
-        (a0, a_i, a_j), (b, b_i), (n, *reduction), (d0, d_r), (line, h_i, h_r, b_ahead) = (
+        (a0, a_i, a_j), (b, b_i), (n, *reduction), (d0, d_r), (line, h_i, h_r, n_lines, b_ahead) = (
             cgutils.unpack_tuple(builder, args[k]) for k in (1, 2, 3, 4, 6)
         )
         b = builder.inttoptr(b, vectors.scalar.as_pointer())
@@ -195,7 +195,7 @@ def panel_rows(typingctx, scratch, A, B, counts, D, first, ahead, R, V, lanes, a
             at = builder.load(row)
             target = (data, builder.add(d0, builder.mul(at, d_r)), d_r)
             rows = (data, builder.add(a0, builder.mul(at, vectors.index(row_step))), a_i, a_j)
-            lines = (builder.add(line, builder.mul(at, h_r)), h_i, b_ahead if height < n_rows else None)
+            lines = (builder.add(line, builder.mul(at, h_r)), h_i, n_lines, b_ahead if height < n_rows else None)
             _panel_tile(vectors, rows, columns, reduction, target, args[5], (height, n_vectors, row_step), lines)
             builder.store(builder.add(at, vectors.index(height)), row)
             builder.branch(condition)
@@ -252,7 +252,7 @@ def fir_tile(typingctx, x, x_i, x_j, W, w0, I, J, bias, b0, out, ahead, S, V, la
             (x, vectors.index(0), args[1], args[2]),
             (args[5], args[6]),
             acc,
-            (*cgutils.unpack_tuple(builder, args[10]), n_vectors),
+            (*cgutils.unpack_tuple(builder, args[10]), vectors.index(n_vectors)),
         )
         for v in range(n_vectors):
             for k, vector in enumerate(vectors.weave([builder.load(row[v]) for row in acc], n_unit)):
@@ -263,22 +263,22 @@ def fir_tile(typingctx, x, x_i, x_j, W, w0, I, J, bias, b0, out, ahead, S, V, la
 
 
 @intrinsic(prefer_literal=True)
-def transpose(typingctx, source, step, target, like, lanes):
-    """`target[k*lanes + i] = source[i*step + k]` for i, k < lanes: addresses of numbers of the dtype of `like`."""
+def transpose(typingctx, source, step, target, t_step, like, lanes):
+    """`target[k*t_step + i] = source[i*step + k]` for i, k < lanes: addresses of numbers of the dtype of `like`."""
     if not _are_literals(lanes):
         return None
     size = types.intp
 
     def codegen(context, builder, sig, args):
-        vectors = _Vectors(context, builder, context.get_value_type(sig.args[3].dtype), sig.args[4].literal_value)
+        vectors = _Vectors(context, builder, context.get_value_type(sig.args[4].dtype), sig.args[5].literal_value)
         source, target = (builder.inttoptr(args[k], vectors.scalar.as_pointer()) for k in (0, 2))
         places = range(vectors.lanes)
         rows = [vectors.load(source, builder.mul(args[1], vectors.index(i))) for i in places]
         for k, vector in enumerate(vectors.weave(rows, 1)):
-            vectors.store(vector, target, vectors.index(k * vectors.lanes))
+            vectors.store(vector, target, builder.mul(args[3], vectors.index(k)))
         return context.get_dummy_value()
 
-    return types.void(size, size, size, like, lanes), codegen
+    return types.void(size, size, size, size, like, lanes), codegen
 
 
 @intrinsic(prefer_literal=True)
@@ -409,3 +409,16 @@ def split(typingctx, source, target, pairs, like, lanes):
         return context.get_dummy_value()
 
     return types.void(size, size, size, like, lanes), codegen
+
+
+@intrinsic
+def prefetch_run(typingctx, start, size):
+    """Call `size` bytes from an address on into L2; what does not exist is no fault."""
+
+    def codegen(context, builder, sig, args):
+        vectors = _Vectors(context, builder, ir.FloatType(), 1)
+        with cgutils.for_range(builder, builder.sdiv(args[1], vectors.index(64))) as line:
+            vectors.prefetch(builder.add(args[0], builder.mul(line.index, vectors.index(64))))
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp), codegen
