@@ -275,7 +275,10 @@ def _gradients(stack: list[Layer], outputs: list[Array], dLdY: Array, labels: st
 
 def _limited(gradient: dict[str, Array], threshold: float) -> dict[str, Array]:
     """Return gradients, each scaled down to the norm `threshold` where its own is larger."""
-    norms = {name: float(np.linalg.norm(array.ravel())) for name, array in gradient.items()}
+    if threshold == float("inf"):
+        return gradient
+    # Summed in float64: a norm that overflows in float32 would scale the gradient down to nothing.
+    norms = {name: float(np.sqrt(np.sum(np.square(array, dtype=np.float64)))) for name, array in gradient.items()}
     return {
         name: array * (threshold / norms[name]) if norms[name] > threshold else array
         for name, array in gradient.items()

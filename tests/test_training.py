@@ -379,6 +379,15 @@ def test_threshold_scales_the_gradient_of_each_parameter_down():
         assert_array_equal(before, after)
 
 
+def test_threshold_of_a_gradient_whose_squares_overflow():
+    X, T = problem(dtype=np.float32)
+    layer = fixed()
+    layer.Weights, layer.Bias = layer.Weights.astype(np.float32), layer.Bias.astype(np.float32)
+    options = quiet(InitialLearnRate=1, MaxEpochs=1, Momentum=0, GradientThreshold=0.5)
+    trained, _ = trainnet(X, T, layer, lambda Y, T: (1.0, np.full_like(Y, 1e30)), options)
+    assert_allclose(trained.Bias, [[-0.5]], rtol=1e-6)
+
+
 # -- validation ----------------------------------------------------------------------------------------------------
 
 
