@@ -74,17 +74,17 @@ def _computed_here(tensors: list[Any]) -> bool:
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or torch.is_autocast_enabled("cpu"):
         return False
     dtype = tensors[0].dtype
+    # Fake tensors and the like hold no numbers, nor do those that functorch wraps: there is no public way to ask.
+    is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
     return (
         dtype in DTYPES
         and tensors[0].ndim in (2, 3)
         and all(
-            type(tensor) in (torch.Tensor, torch.nn.Parameter)  # others, such as fake tensors, hold no numbers
+            type(tensor) in (torch.Tensor, torch.nn.Parameter)
             and tensor.device.type == "cpu"
             and tensor.layout == torch.strided
             and tensor.dtype == dtype
-            and not torch._C._functorch.is_functorch_wrapped_tensor(
-                tensor
-            )  # nor do these; there is no public way to ask
+            and not is_wrapped(tensor)
             for tensor in tensors
         )
     )
