@@ -20,12 +20,18 @@ if TYPE_CHECKING:
         setLearnRateFactor,
         transposedConv1dLayer,
     )
-    from numba_tconv.resampling import resample_poly, upfirdn
+    from numba_tconv.options import trainingOptions
+    from numba_tconv.resampling import Upsampler, resample_poly, upfirdn
+    from numba_tconv.solvers import adamupdate, rmspropupdate, sgdmupdate
+    from numba_tconv.training import DivergedError, trainnet
 
 __version__ = "0.1.0"
 __all__ = [
     "ConvTranspose1d",
+    "DivergedError",
     "TransposedConvolution1DLayer",
+    "Upsampler",
+    "adamupdate",
     "conv_transpose1d",
     "conv_transpose1d_backward",
     "from_keras_weight",
@@ -34,17 +40,24 @@ __all__ = [
     "getLearnRateFactor",
     "properties",
     "resample_poly",
+    "rmspropupdate",
     "setL2Factor",
     "setLearnRateFactor",
+    "sgdmupdate",
     "to_keras_weight",
     "to_torch_weight",
+    "trainingOptions",
+    "trainnet",
     "transposedConv1dLayer",
     "upfirdn",
 ]
 
 _HOMES = {
     "ConvTranspose1d": "functional",
+    "DivergedError": "training",
     "TransposedConvolution1DLayer": "layer",
+    "Upsampler": "resampling",
+    "adamupdate": "solvers",
     "conv_transpose1d": "functional",
     "conv_transpose1d_backward": "gradients",
     "from_keras_weight": "interchange",
@@ -53,10 +66,14 @@ _HOMES = {
     "getLearnRateFactor": "layer",
     "properties": "layer",
     "resample_poly": "resampling",
+    "rmspropupdate": "solvers",
     "setL2Factor": "layer",
     "setLearnRateFactor": "layer",
+    "sgdmupdate": "solvers",
     "to_keras_weight": "interchange",
     "to_torch_weight": "interchange",
+    "trainingOptions": "options",
+    "trainnet": "training",
     "transposedConv1dLayer": "layer",
     "upfirdn": "resampling",
 }

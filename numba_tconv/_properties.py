@@ -10,7 +10,6 @@ rule gives values that it accepts, with what is kept of them, and values that it
 
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
-from math import isfinite
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar, overload
 
 import numpy as np
@@ -170,11 +169,14 @@ class Crop:
         return ["valid", "", *Integer(0).bad(), *Pair().bad()]
 
 
-class Real:
-    """A finite number of at least 0."""
+class Interval:
+    """A number between two ends, each of which belongs to it or not: ``"[)"`` includes the first alone."""
+
+    def __init__(self, low: float, high: float, ends: Literal["[]", "[)", "(]", "()"]) -> None:
+        self.low, self.high, self.ends = float(low), float(high), ends
 
     def __str__(self) -> str:
-        return "a finite non-negative number"
+        return f"a number in {self.ends[0]}{self.low:g}, {self.high:g}{self.ends[1]}"
 
     def __call__(self, value: Any) -> float:
         """Return a float."""
@@ -185,18 +187,38 @@ class Real:
             number = float(number)
         except OverflowError:
             raise ValueError from None
-        if not (isfinite(number) and number >= 0):
+        above = number >= self.low if self.ends[0] == "[" else number > self.low
+        below = number <= self.high if self.ends[1] == "]" else number < self.high
+        if not (above and below):
             raise ValueError
         return number
 
     def good(self) -> Iterable[tuple[Any, float]]:
-        """Return numbers of several classes."""
-        return [(0, 0.0), (2, 2.0), (0.25, 0.25), (np.float32(0.5), 0.5), (np.uint8(3), 3.0), (np.array(0.5), 0.5)]
+        """Return numbers of several classes, and the ends that belong to it."""
+        inside: tuple[Any, ...] = (0.5, np.float32(0.25), np.array(0.125), np.float64(0.75))
+        return [(number, float(number)) for number in (*self._ends("[]"), *inside)]
 
     def bad(self) -> Iterable[Any]:
-        """Return what is negative or not finite, and what is no number."""
-        numbers = (-1, -0.5, float("nan"), float("inf"), -float("inf"), np.float32("nan"), 10**400)
-        return [*numbers, True, np.True_, "1", None, 1j, [1.0], np.array([1.0])]
+        """Return the ends that do not belong to it, what lies outside, and what is no number."""
+        outside = (self.low - 0.5, -float("inf"), -(10**400), float("nan"), np.float32("nan"))
+        return [*self._ends("()"), *outside, True, np.True_, "1", None, 1j, [0.5], np.array([0.5])]
+
+    def _ends(self, marks: str) -> list[float]:
+        return [end for end, mark in zip((self.low, self.high), self.ends, strict=True) if mark in marks]
+
+
+class Real(Interval):
+    """A finite number of at least 0."""
+
+    def __init__(self) -> None:
+        super().__init__(0, float("inf"), "[)")
+
+    def __str__(self) -> str:
+        return "a finite non-negative number"
+
+    def good(self) -> Iterable[tuple[Any, float]]:
+        """Return integers too."""
+        return [*super().good(), (2, 2.0), (np.uint8(3), 3.0)]
 
 
 class OneOf:

@@ -83,6 +83,14 @@ def check_bias(bias: ArrayLike | None, weight: NDArray[Any], groups: int) -> NDA
 
 def check_x(x: ArrayLike, in_channels: int) -> NDArray[Any]:
     """Return `x` as (batch, in_channels, length) or (in_channels, length)."""
+    array = check_channels(x, in_channels)
+    if array.shape[-1] == 0:
+        raise ValueError(f"x must have at least one sample; got the shape {array.shape}")
+    return array
+
+
+def check_channels(x: ArrayLike, in_channels: int) -> NDArray[Any]:
+    """`check_x`, for any number of samples."""
     array = as_array("x", x)
     if array.ndim not in (2, 3):
         raise ValueError(
@@ -90,8 +98,6 @@ def check_x(x: ArrayLike, in_channels: int) -> NDArray[Any]:
         )
     if array.shape[-2] != in_channels:
         raise ValueError(f"weight has {in_channels} input channels, x has {array.shape[-2]} (shape {array.shape})")
-    if array.shape[-1] == 0:
-        raise ValueError(f"x must have at least one sample; got the shape {array.shape}")
     return array
 
 

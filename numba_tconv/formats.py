@@ -54,6 +54,11 @@ class Layout(NamedTuple):
             y = y.reshape(*(X.shape[axis] for axis in self.axes[:2]), *y.shape[1:])
         return y.transpose(self.inverse)
 
+    def output_shape(self, X: NDArray[Any], filters: int, length: int) -> tuple[int, ...]:
+        """Return the shape of an output with the axes of `X`."""
+        changed = dict(zip(self.axes[-2:], (filters, length), strict=True))
+        return tuple(changed.get(axis, size) for axis, size in enumerate(X.shape))
+
 
 @lru_cache(maxsize=256)
 def _layout(labels: str, order: str) -> Layout:
@@ -62,7 +67,8 @@ def _layout(labels: str, order: str) -> Layout:
 
 
 @lru_cache(maxsize=256)
-def _check_labels(labels: str) -> Layout:
+def check_labels(labels: str) -> Layout:
+    """Return how labelled axes map, or raise for labels that are not one of the formats."""
     if not any(sorted(labels) == sorted(known) for known in FORMATS):
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, in any order of the labels; got {labels!r}")
     upsampled = "S" if "S" in labels else "T"
@@ -100,7 +106,7 @@ def layout_of(X: NDArray[Any], labels: Any) -> Layout:
     """
     if not isinstance(labels, str):
         raise TypeError(f"format must be a text, one of {', '.join(FORMATS)} in any order; got {labels!r}")
-    layout = _check_labels(labels)
+    layout = check_labels(labels)
     if X.ndim != len(labels):
         raise ValueError(
             f"format must have one label for each of the {X.ndim} axes of X {X.shape}; got {labels!r} "
@@ -167,6 +173,6 @@ def like_data_array(y: NDArray[Any], X: Any, labels: str) -> Any:
     xarray.DataArray
         The output with names.
     """
-    changed = [dim for dim, label in zip(X.dims, labels, strict=True) if label in _check_labels(labels).order[-2:]]
+    changed = [dim for dim, label in zip(X.dims, labels, strict=True) if label in check_labels(labels).order[-2:]]
     coords = X.coords.to_dataset().drop_dims(changed, errors="ignore").coords
     return type(X)(y, dims=X.dims, coords=coords, name=X.name, attrs=X.attrs)

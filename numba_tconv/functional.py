@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from numba_tconv.arguments import (
     Options,
     check_bias,
+    check_channels,
     check_options,
     check_out,
     check_weight,
@@ -23,8 +24,9 @@ from numba_tconv.arguments import (
     result_dtype,
 )
 from numba_tconv.backends import check_device
-from numba_tconv.geometry import Geometry, Padding, geometry
+from numba_tconv.geometry import Geometry, Padding, geometry, window
 from numba_tconv.gradients import EVERYTHING, Gradients, conv_transpose1d_backward
+from numba_tconv.streaming import Stream
 
 
 @cache
@@ -244,6 +246,9 @@ class ConvTranspose1d:
         self._prepared[x] = prepared, panels
         return prepared, panels
 
+    def _prepared_for(self, x: np.dtype[Any]) -> tuple[_Prepared, NDArray[Any]]:
+        return self._prepared.get(x) or self._prepare(x)
+
     def __call__(self, x: ArrayLike, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return the transposed convolution of `x`.
 
@@ -260,7 +265,7 @@ class ConvTranspose1d:
             As of `conv_transpose1d`.
         """
         x = check_x(x, self._weight.shape[0])
-        prepared, panels = self._prepared.get(x.dtype) or self._prepare(x.dtype)
+        prepared, panels = self._prepared_for(x.dtype)
         stride, padding, output_padding, _, dilation = self._options
         shape = geometry(x.shape[-1], self._weight.shape[2], stride, padding, output_padding, dilation)
         return _run(_cpu().forward, prepared, shape, x, panels, self._filters, out, ())
@@ -291,6 +296,68 @@ class ConvTranspose1d:
             return gradients._replace(bias=gradients.bias.real)
         return gradients
 
+    def stream(self) -> Stream:
+        """Return a `Stream` that computes this operator block by block.
+
+        Returns
+        -------
+        Stream
+            Its `process` takes blocks (batch, in_channels, length) or (in_channels, length). What the padding cuts from
+            the right is known at the end only, so as many outputs are held back until `flush`; causal models, which cut
+            ``filter_size - stride`` there, get ``stride`` outputs for each sample at once.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from numba_tconv import ConvTranspose1d
+        >>> op = ConvTranspose1d(np.ones((1, 1, 3)), stride=2)
+        >>> stream = op.stream()
+        >>> stream.process([[1.0]]), stream.process([[2.0]]), stream.flush()
+        (array([[1., 1.]]), array([[3., 2.]]), array([[2.]]))
+        """
+        return Stream(_Streamed(self))
+
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value!r}" for name, value in self._options._asdict().items())
         return f"ConvTranspose1d(weight {self._weight.shape} {self._weight.dtype}, {options})"
+
+
+class _Streamed:
+    """A plan as a stream's operator."""
+
+    axis = -1
+
+    def __init__(self, plan: ConvTranspose1d) -> None:
+        self._plan = plan
+        stride, padding, output_padding, _, dilation = plan._options
+        # Of a signal that is longer than what its padding cuts: lengths follow from one.
+        length = 1 + sum(padding) if isinstance(padding, tuple) else 1
+        self._shape = geometry(length, plan._weight.shape[2], stride, padding, output_padding, dilation)
+        # Outputs that are held back, because the signal might end here, need samples that are older still.
+        held_back = stride * length - self._shape.left - self._shape.output_length
+        self.halo = (max(0, held_back) + dilation * (self._shape.filter_size - 1)) // stride
+
+    def total(self, received: int) -> int:
+        """Return the length of the result for `received` samples."""
+        return max(0, self._shape.output_length + (received - self._shape.length) * self._shape.stride)
+
+    def final(self, received: int) -> int:
+        """Return how many outputs no sample behind the first `received` ones can change."""
+        return min(self.total(received), max(0, received * self._shape.stride - self._shape.left))
+
+    def check(self, x: NDArray[Any]) -> None:
+        """Refuse blocks of another shape than the plan's input."""
+        check_channels(x, self._plan._weight.shape[0])
+
+    def result(self, x: NDArray[Any], count: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        """Return the shape and dtype of `count` outputs for blocks like x."""
+        return (*x.shape[:-2], self._plan._filters, count), result_dtype(x.dtype, self._plan._weight.dtype)
+
+    def write(self, x: NDArray[Any], first: int, begin: int, out: NDArray[Any]) -> None:
+        """Write the outputs from `begin` on to `out`; x begins with sample `first`."""
+        shape = self._shape
+        left = shape.left + begin - first * shape.stride
+        part = window(x.shape[-1], shape.filter_size, shape.stride, shape.dilation, left, out.shape[-1])
+        prepared, panels = self._plan._prepared_for(x.dtype)
+        batches = (x[None], out[None]) if x.ndim == 2 else (x, out)
+        _cpu().forward(prepared.layout, part, batches[0], panels, prepared.bias, batches[1])

@@ -2,11 +2,12 @@
 
 Here belong the layer's names, how its values fit together, and when weights are drawn and packed. What a single value
 must be is said in `_properties.py`, axes are named in `formats.py`, distributions are `initializers.py`'s, the file is
-`storage.py`'s; all arithmetic is behind `functional` and `geometry`. MATLAB's spelling lives in this file alone.
+`storage.py`'s; all arithmetic is behind `functional` and `geometry`. MATLAB's spelling lives here and in the files of
+training.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from copy import copy
 from typing import Any, Self
 
@@ -35,7 +36,7 @@ from numba_tconv._properties import (
 from numba_tconv.arguments import as_array
 from numba_tconv.formats import Format, Layout, is_data_array, labels_of_dims, layout_of, like_data_array
 from numba_tconv.functional import ConvTranspose1d
-from numba_tconv.geometry import Geometry, geometry
+from numba_tconv.geometry import Geometry, Padding, geometry
 
 # What the display shows, under which headline, in the documentation's order.
 _DISPLAY = {
@@ -43,6 +44,8 @@ _DISPLAY = {
     "Hyperparameters": ("FilterSize", "NumChannels", "NumFilters", "Stride", "CroppingMode", "CroppingSize"),
     "Learnable Parameters": ("Weights", "Bias"),
 }
+# What the engine calls that which there are gradients of.
+_ENGINE_NAMES = {"X": "x", "Weights": "weight", "Bias": "bias"}
 _WEIGHTS = Learnable("FilterSize", "NumFilters", "NumChannels", optional="NumChannels")
 _BIAS = Learnable("1", "NumFilters", optional="1")
 _WEIGHTS_INITIALIZER = WordOrCallable(*initializers.WEIGHTS, "icnr", spellings=initializers.SPELLINGS)
@@ -243,6 +246,74 @@ class TransposedConvolution1DLayer(Declared):
         """
         return self.predict(X, format)
 
+    def backward(
+        self, X: Any, dLdY: Any, format: Format = None, *, wrt: str | Collection[str] = ("X", "Weights", "Bias")
+    ) -> tuple[Any, dict[str, NDArray[Any]]]:
+        r"""Return the gradients of a loss with respect to the input, the weights and the bias.
+
+        Parameters
+        ----------
+        X : array_like or xarray.DataArray
+            The input that `forward` was given.
+        dLdY : array_like or xarray.DataArray
+            The gradient of the loss with respect to ``forward(X, format)``, of its shape, with the same labels.
+        format : str or mapping
+            As of `predict`.
+        wrt : collection of {'X', 'Weights', 'Bias'}
+            With respect to what; ``wrt="X"`` for one alone. Nothing is computed for the others.
+
+        Returns
+        -------
+        dLdX : ndarray, xarray.DataArray or None
+            The gradient with respect to `X`, its axes as those of `X`; None where not asked for.
+        gradients : dict of ndarray
+            ``{"Weights": ..., "Bias": ...}``, of the shapes of `Weights` and `Bias`; without what was not asked for.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If no weights are set, and for arrays that do not fit the format or the layer.
+
+        Notes
+        -----
+        .. math::
+
+            \frac{\partial L}{\partial x[n, c, i]} = \sum_{f, k} Weights[k, f, c] \, dLdY[n, f, s i + k - left]
+
+            \frac{\partial L}{\partial Weights[k, f, c]} = \sum_{n, i} x[n, c, i] \, dLdY[n, f, s i + k - left]
+
+        and the sum of dLdY over n and time for the bias. For complex data, see `conv_transpose1d_backward`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from numba_tconv import transposedConv1dLayer
+        >>> layer = transposedConv1dLayer(2, 1, Stride=2, Weights=[[1.0], [10.0]], Bias=[0.0])
+        >>> dLdX, gradients = layer.backward([[1.0, 2.0, 3.0]], np.ones((1, 6)), "CT")
+        >>> dLdX, gradients["Weights"].T, gradients["Bias"]
+        (array([[11., 11., 11.]]), array([[[6., 6.]]]), array([[6.]]))
+        """
+        names = [wrt] if isinstance(wrt, str) else wrt
+        if not set(names) <= set(_ENGINE_NAMES):
+            raise ValueError(f"wrt must hold names out of 'X', 'Weights' and 'Bias'; got {wrt!r}")
+        if not (self.Weights.size and self.Bias.size):
+            raise ValueError("backward needs Weights and Bias: initialize the layer, or predict, first")
+        x, layout, array = self._engine_view(X, format)
+        plan = self._plan(x, array)
+        if is_data_array(X) and is_data_array(dLdY):
+            dLdY = dLdY.transpose(*X.dims).values
+        grad_output = as_array("dLdY", dLdY)
+        self._check_length(x.shape[-1], array)
+        length = geometry(x.shape[-1], self.FilterSize, self.Stride, self._padding(), 0, 1).output_length
+        shape = layout.output_shape(array, self.NumFilters, length)
+        if grad_output.shape != shape:
+            raise ValueError(f"dLdY must have the shape {shape} of the output; got {grad_output.shape}")
+        grad = plan.backward(layout.to_engine(grad_output), x, wrt=[_ENGINE_NAMES[name] for name in names])
+        gradients = {} if grad.weight is None else {"Weights": grad.weight.T}
+        gradients |= {} if grad.bias is None else {"Bias": grad.bias[np.newaxis]}
+        dLdX: Any = None if grad.x is None else layout.from_engine(grad.x, array)
+        return X.copy(data=dLdX) if is_data_array(X) and dLdX is not None else dLdX, gradients
+
     def _engine_view(self, X: Any, format: Format) -> tuple[NDArray[Any], Layout, NDArray[Any]]:
         """Return `X` as the engine takes it, the way back, and `X` as an array."""
         if is_data_array(X):
@@ -279,10 +350,13 @@ class TransposedConvolution1DLayer(Declared):
         self._check_length(x.shape[-1], X)
         self._initialize(channels, None)
         values = self._values
-        padding = "same" if values["CroppingMode"] == "same" else values["CroppingSize"]
-        plan = ConvTranspose1d(values["Weights"].T, values["Bias"][0], stride=values["Stride"], padding=padding)
+        plan = ConvTranspose1d(values["Weights"].T, values["Bias"][0], stride=values["Stride"], padding=self._padding())
         self._packed = values, plan
         return plan
+
+    def _padding(self) -> Padding:
+        """Return the crop as the engine takes it."""
+        return "same" if self.CroppingMode == "same" else self.CroppingSize
 
     def _check_length(self, length: int, X: NDArray[Any]) -> None:
         """Say in the layer's words what the plan would refuse in its own."""
@@ -360,13 +434,19 @@ class TransposedConvolution1DLayer(Declared):
 
     def _options(self) -> dict[str, Any]:
         """Return all that makes the layer what it is, under the names of its options."""
-        values = {**self._values, "Cropping": "same" if self.CroppingMode == "same" else self.CroppingSize}
+        values = {**self._values, "Cropping": self._padding()}
         return {name: values[name] for name in self._option_names()}
 
     @classmethod
     def _from_options(cls, options: dict[str, Any]) -> Self:
         others = {name: value for name, value in options.items() if name not in ("FilterSize", "NumFilters")}
         return cls(options["FilterSize"], options["NumFilters"], **others)
+
+    def __copy__(self) -> Self:
+        """Return a layer that shares the values and the plan: neither ever changes, an assignment makes others."""
+        other = type(self).__new__(type(self))
+        other._values, other._packed = self._values, self._packed
+        return other
 
     def __reduce__(self) -> tuple[Callable[[dict[str, Any]], Self], tuple[dict[str, Any]]]:
         return self._from_options, (self._options(),)

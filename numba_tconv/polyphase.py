@@ -53,7 +53,8 @@ class Polyphase:
 
     def full_length(self, length: int) -> int:
         """Return how many outputs a signal of `length` samples has."""
-        return ((length - 1) * self.up + self.h.shape[-1] - 1) // self.down + 1
+        taps: int = self.h.shape[-1]
+        return ((length - 1) * self.up + taps - 1) // self.down + 1
 
     def result_shape(self, shape: tuple[int, ...], axis: int, count: int) -> tuple[int, ...]:
         """Return the shape of `count` outputs of a signal of a shape; `axis` is negative."""

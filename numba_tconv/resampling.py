@@ -16,11 +16,12 @@ from numba_tconv.backends import check_device
 from numba_tconv.boundaries import MODES
 from numba_tconv.geometry import as_integer
 from numba_tconv.polyphase import Polyphase
+from numba_tconv.streaming import Stream
 
 Array = NDArray[Any]
 
 METHODS = ("auto", "direct", "fft")
-BACKGROUNDS = {"mean": np.mean, "median": np.median, "minimum": np.min, "maximum": np.max}
+BACKGROUNDS: dict[str, Any] = {"mean": np.mean, "median": np.median, "minimum": np.min, "maximum": np.max}
 # `resample_poly` designs 20 taps for each unit of the larger rate: beyond this one, gigabytes.
 HIGHEST_RATE = 1 << 20
 
@@ -193,6 +194,79 @@ def resample_poly(
     return result
 
 
+class Upsampler(Stream):
+    """`upfirdn` for a signal that comes in blocks: ``upsampler.process(block)`` for each, then ``upsampler.flush()``.
+
+    The results, joined, have the bits of ``upfirdn(h, x, up, down, axis, method="direct")`` for the whole signal.
+
+    Parameters
+    ----------
+    h : array_like, (taps,) or (..., taps)
+        The filter, or a bank of them, as of `upfirdn`.
+    up, down : int
+        The rates.
+    axis : int
+        The axis of time in the blocks.
+    device : {'auto', 'cpu', 'cuda'}
+        As of `conv_transpose1d`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, the rule and what was given.
+
+    See Also
+    --------
+    ConvTranspose1d.stream : the same for layers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numba_tconv import Upsampler
+    >>> triangle = Upsampler([0.5, 1.0, 0.5], up=2)
+    >>> triangle.process([1.0, 2.0]), triangle.process([]), triangle.process([3.0]), triangle.flush()
+    (array([0.5, 1. , 1.5, 2. ]), array([], dtype=float64), array([2.5, 3. ]), array([1.5]))
+    >>> triangle.delay
+    1.0
+    """
+
+    def __init__(self, h: ArrayLike, up: int, down: int = 1, axis: int = -1, *, device: str = "auto") -> None:
+        check_device(device)
+        polyphase = Polyphase(as_taps(h).copy(), as_rate("up", up), as_rate("down", down))
+        super().__init__(_Streamed(polyphase, axis))
+        # In output samples, half the filter: for symmetric taps, by how much the output lags behind the input.
+        self.delay = (polyphase.h.shape[-1] - 1) / 2 / polyphase.down
+
+
+class _Streamed:
+    """A change of rate as a stream's operator."""
+
+    def __init__(self, polyphase: Polyphase, axis: int) -> None:
+        self._polyphase, self.axis = polyphase, axis
+        # Zeros behind a filter shorter than `up` are held back, because the signal might end here.
+        self.halo = max(1, polyphase.halo)
+
+    def total(self, received: int) -> int:
+        """Return how many outputs a signal of `received` samples has."""
+        return self._polyphase.full_length(received) if received else 0
+
+    def final(self, received: int) -> int:
+        """Return how many outputs no sample behind the first `received` ones can change."""
+        return min(self.total(received), -(-received * self._polyphase.up // self._polyphase.down))
+
+    def check(self, x: Array) -> None:
+        """Count the axis of time from the end, and see that there is one."""
+        self.axis = as_axis(x, self.axis)
+
+    def result(self, x: Array, count: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        """Return the shape and dtype of `count` outputs for blocks like x."""
+        return self._polyphase.result_shape(x.shape, self.axis, count), self._polyphase.result_dtype(x.dtype)
+
+    def write(self, x: Array, first: int, begin: int, out: Array) -> None:
+        """Write the outputs from `begin` on to `out`; x begins with sample `first`."""
+        self._polyphase.write(x, self.axis, begin * self._polyphase.down - first * self._polyphase.up, out)
+
+
 def _run(
     polyphase: Polyphase, x: Array, axis: int, left: int, count: int, mode: str, cval: complex, out: Array | None
 ) -> Array:
@@ -214,16 +288,21 @@ def as_taps(h: ArrayLike) -> Array:
 def as_signal(x: ArrayLike, axis: int) -> tuple[Array, int]:
     """Return signals as an array, and the axis of time counted from the end."""
     array = as_array("x", x)
+    place = as_axis(array, axis)
+    if array.shape[place] == 0:
+        raise ValueError(f"x must have at least one sample along axis {axis}; got the shape {array.shape}")
+    return array, place
+
+
+def as_axis(x: Array, axis: int) -> int:
+    """Return an axis of x, counted from the end."""
     try:
         place = axis.__index__()
     except AttributeError:
         raise TypeError(f"axis must be an int; got {axis!r}") from None
-    if not -array.ndim <= place < array.ndim:
-        raise ValueError(f"axis must be an axis of x, which has the shape {array.shape}; got {axis}")
-    place -= array.ndim if place >= 0 else 0
-    if array.shape[place] == 0:
-        raise ValueError(f"x must have at least one sample along axis {axis}; got the shape {array.shape}")
-    return array, place
+    if not -x.ndim <= place < x.ndim:
+        raise ValueError(f"axis must be an axis of x, which has the shape {x.shape}; got {axis}")
+    return place - x.ndim if place >= 0 else place
 
 
 def as_rate(name: str, rate: object) -> int:

@@ -108,6 +108,9 @@ def test_no_observations(labels):
     assert y.size == 0
     assert y.shape[labels.index("B")] == 0
     assert y.shape[labels.index("C")] == 2
+    dLdX, gradients = make_layer().backward(np.ones(shape, np.float32), y, labels)
+    assert dLdX.shape == shape
+    assert not any(array.any() for array in gradients.values())
 
 
 # -- xarray --------------------------------------------------------------------------------------------------------
@@ -153,6 +156,22 @@ def test_mapping_may_name_some_dims_alone():
     xarray = pytest.importorskip("xarray")
     X = xarray.DataArray(make_input("BCT"), dims=("B", "C", "time"))
     assert_array_equal(make_layer().forward(X, {"time": "T"}), make_layer().predict(X.values, "BCT"))
+
+
+def test_gradients_of_a_data_array():
+    """The gradient with respect to X has everything that X has; that of the output may have its dims in any order."""
+    xarray = pytest.importorskip("xarray")
+    coords = {"time": np.arange(5) / 360, "lead": ["I", "II", "III"]}
+    X = xarray.DataArray(make_input("BCT"), dims=("patient", "lead", "time"), coords=coords, name="ecg")
+    format = {"patient": "B", "lead": "C", "time": "T"}
+    layer = make_layer()
+    Y = layer.forward(X, format)
+    expected, weights = layer.backward(X.values, 2 * Y.values, "BCT")
+    for dLdY in (2 * Y, (2 * Y).transpose("time", "patient", "lead"), 2 * Y.values):
+        dLdX, gradients = layer.backward(X, dLdY, format)
+        assert (dLdX.dims, dLdX.name, set(dLdX.coords)) == (X.dims, "ecg", set(coords))
+        assert_array_equal(dLdX.values, expected)
+        assert_array_equal(gradients["Weights"], weights["Weights"])
 
 
 @pytest.mark.parametrize("format", [None, {"time": "T"}, {"lead": "C", "time": "X"}, {"lead": "C", "time": 1}])

@@ -13,7 +13,7 @@ import pytest
 import scipy.io.wavfile
 import scipy.signal
 from cases import assert_close
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 from numba_tconv import (
     ConvTranspose1d,
@@ -169,6 +169,89 @@ def test_lists_are_arrays():
     layer = transposedConv1dLayer(2, 1, Weights=[[1], [2]])
     assert layer.Weights.dtype == np.float64
     assert_array_equal(layer.predict([[1, 2, 3]], "CT"), [[1, 4, 7, 6]])
+
+
+# -- gradients -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("labels", ["CBT", "SCB", "SCBT", "CT", "SC", "SCT", "TBC", "BSCT", "TCBS", "CS"])
+@pytest.mark.parametrize("crop", [0, (1, 2), "same"])
+def test_gradients_are_those_of_the_output(labels, crop, rng):
+    """The output is linear in each of the three: its change along any direction is the gradient's product with it."""
+    sizes = {"C": 3, "B": 2, "S": 5, "T": 4}
+    X = rng.standard_normal([sizes[label] for label in labels])
+    weights, bias = rng.standard_normal((7, 2, 3)), rng.standard_normal((1, 2))
+    options = {"Stride": 3, "Cropping": crop}
+    layer = transposedConv1dLayer(7, 2, Weights=weights, Bias=bias, **options)
+    g = rng.standard_normal(layer.forward(X, labels).shape)
+    dLdX, gradients = layer.backward(X, g, labels)
+    assert dLdX.shape == X.shape
+    assert {name: array.shape for name, array in gradients.items()} == {"Weights": (7, 2, 3), "Bias": (1, 2)}
+
+    def output(X=X, weights=weights, bias=bias):
+        return transposedConv1dLayer(7, 2, Weights=weights, Bias=bias, **options).predict(X, labels)
+
+    dX, dW, db = rng.standard_normal(X.shape), rng.standard_normal(weights.shape), rng.standard_normal(bias.shape)
+    rtol = 1e-11  # differences of outputs cancel
+    assert_allclose(np.vdot(dLdX, dX), np.vdot(g, output(X=X + dX) - output()), rtol=rtol)
+    assert_allclose(np.vdot(gradients["Weights"], dW), np.vdot(g, output(weights=weights + dW) - output()), rtol=rtol)
+    assert_allclose(np.vdot(gradients["Bias"], db), np.vdot(g, output(bias=bias + db) - output()), rtol=rtol)
+
+
+def test_gradients_by_hand():
+    layer = transposedConv1dLayer(2, 1, Stride=2, Weights=[[1.0], [10.0]], Bias=[0.5])
+    dLdX, gradients = layer.backward([[1, 2]], [[1.0, 2.0, 3.0, 4.0]], "CT")
+    assert dLdX.tolist() == [[1 + 20, 3 + 40]]
+    assert gradients["Weights"].tolist() == [[[1 + 2 * 3]], [[2 + 2 * 4]]]
+    assert gradients["Bias"].tolist() == [[10]]
+
+
+@pytest.mark.parametrize("wrt", [(), ("X",), ["Weights"], {"Bias"}, ("Bias", "X"), "Bias"])
+def test_some_gradients(wrt):
+    layer = transposedConv1dLayer(2, 1, Weights=[[1.0], [10.0]], Bias=[0.5])
+    every, everything = layer.backward([[1, 2]], [[1.0, 2.0, 3.0]], "CT")
+    dLdX, gradients = layer.backward([[1, 2]], [[1.0, 2.0, 3.0]], "CT", wrt=wrt)
+    wrt = {wrt} if isinstance(wrt, str) else set(wrt)
+    assert set(gradients) == wrt - {"X"}
+    assert all((gradients[name] == everything[name]).all() for name in gradients)
+    assert (dLdX == every).all() if "X" in wrt else dLdX is None
+
+
+def test_gradients_of_half_precision_and_complex_signals():
+    layer = transposedConv1dLayer(2, 1, Stride=2, Weights=np.float32([[1], [2]]), Bias=np.float32([0]))
+    X = np.complex64([[1j, 2]])
+    g = np.complex64([[1, 1j, 2, 3]])
+    dLdX, gradients = layer.backward(X, g, "CT")
+    assert_array_equal(dLdX, np.complex64([[1 + 2j, 8]]), strict=True)
+    assert_array_equal(gradients["Weights"].ravel(), np.float32([4, 1 + 6]), strict=True)  # Re conj(x) g
+    assert_array_equal(gradients["Bias"], np.float32([[6]]), strict=True)
+    dLdX, gradients = layer.backward(np.float16([[1, 2]]), np.float32([[1, 1, 1, 1]]), "CT")
+    assert_array_equal(dLdX, np.float32([[3, 3]]), strict=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([[1.0, 2.0]], [[1.0, 2.0]], "CT"), r"^dLdY must have the shape \(1, 3\) of the output; got \(1, 2\)$"),
+        (([[1.0, 2.0]], [[1.0], [2.0], [3.0]], "CT"), r"^dLdY must have the shape \(1, 3\) of the output; got \(3, 1"),
+        (([[1.0, 2.0]], "gradient", "CT"), "^dLdY must be an array of bool"),
+        (([[1.0], [2.0]], [[1.0]], "CT"), "^the input has 2 channels, NumChannels is 1$"),
+        (([[1.0, 2.0]], [[1.0, 2.0, 3.0]], "CX"), "^format must be one of CBT"),
+    ],
+)
+def test_bad_gradients(arguments, message):
+    layer = transposedConv1dLayer(2, 1, Weights=[[1.0], [10.0]], Bias=[0.5])
+    with pytest.raises((TypeError, ValueError), match=message):
+        layer.backward(*arguments)
+
+
+def test_backward_of_a_layer_without_weights():
+    layer = transposedConv1dLayer(2, 1)
+    with pytest.raises(ValueError, match=r"^backward needs Weights and Bias: initialize the layer, or predict, first$"):
+        layer.backward([[1.0, 2.0]], [[1.0, 2.0, 3.0]], "CT")
+    with pytest.raises(ValueError, match=r"^wrt must hold names out of 'X', 'Weights' and 'Bias'; got 'weight'$"):
+        layer.backward([[1.0, 2.0]], [[1.0, 2.0, 3.0]], "CT", wrt="weight")
+    assert layer == transposedConv1dLayer(2, 1)
 
 
 # -- crop and length, channels -------------------------------------------------------------------------------------

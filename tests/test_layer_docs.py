@@ -1,6 +1,6 @@
-"""The layer's pages: the property table is that of the declarations, examples run, the display is the layer's.
+"""The layer's pages: the tables are those of the declarations, examples run, the display is the layer's.
 
-``python tests/test_layer_docs.py`` writes the table anew.
+``python tests/test_layer_docs.py`` writes the tables anew.
 """
 
 import re
@@ -10,9 +10,9 @@ import pytest
 
 from numba_tconv import TransposedConvolution1DLayer, transposedConv1dLayer
 from numba_tconv._properties import declarations
+from numba_tconv.options import SOLVERS
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGE = DOCS / "layer.md"
 BETWEEN_MARKS = re.compile(r"(?<=<!-- properties -->\n).*?(?=<!-- end -->)", re.DOTALL)
 ACCESS = {"set": "at any time", "create": "at creation", "read": "read-only"}
 
@@ -23,7 +23,7 @@ def as_default(item):
     return f"`{item.default!r}`"
 
 
-def table():
+def layer_table():
     """Return the table of all properties, as the declarations have them."""
     lines = ["| property | meaning | rule | default | set |", "|---|---|---|---|---|"]
     for name, item in declarations(TransposedConvolution1DLayer).items():
@@ -32,33 +32,53 @@ def table():
     return "\n".join(lines) + "\n"
 
 
+def options_table():
+    """Return the table of all training options; where solvers differ, each has its default."""
+    solvers = {name: declarations(options_class) for name, options_class in SOLVERS.items()}
+    lines = ["| option | meaning | rule | default |", "|---|---|---|---|"]
+    for name in dict.fromkeys(name for declared in solvers.values() for name in declared):
+        items = {solver: declared[name] for solver, declared in solvers.items() if name in declared}
+        defaults = {solver: as_default(item) for solver, item in items.items()}
+        item = next(iter(items.values()))
+        default = ", ".join(f"{solver}: {text}" for solver, text in defaults.items())
+        if len(items) == len(solvers) and len(set(defaults.values())) == 1:
+            default = as_default(item)
+        lines.append(f"| `{name}` | {item.__doc__} | {item.rule} | {default} |")
+    return "\n".join(lines) + "\n"
+
+
+TABLES = {"layer.md": layer_table, "training.md": options_table}
+
+
 def page(name):
     return (DOCS / name).read_text(encoding="utf-8")
 
 
-def test_table_is_that_of_the_declarations():
-    assert BETWEEN_MARKS.search(page("layer.md"))[0] == table(), "python tests/test_layer_docs.py writes it anew"
+@pytest.mark.parametrize("name", TABLES)
+def test_table_is_that_of_the_declarations(name):
+    assert BETWEEN_MARKS.search(page(name))[0] == TABLES[name](), "python tests/test_layer_docs.py writes it anew"
 
 
 def test_display_on_the_page_is_the_layers():
     assert f"```\n{transposedConv1dLayer(11, 96, Stride=4)!r}\n```\n" in page("matlab.md")
 
 
-EXAMPLES = [
-    pytest.param(code, id=f"{name}-{number}")
-    for name in ("layer.md", "matlab.md")
-    for number, code in enumerate(re.findall(r"^```python\n(.*?)^```", page(name), re.DOTALL | re.MULTILINE))
-]
+PAGES = ("layer.md", "matlab.md", "training.md")
+EXAMPLES = {name: re.findall(r"^```python\n(.*?)^```", page(name), re.DOTALL | re.MULTILINE) for name in PAGES}
 
 
-@pytest.mark.parametrize("code", EXAMPLES)
-def test_example_runs(code):
-    exec(compile(code, "docs", "exec"), {"__name__": "docs"})  # noqa: S102 our own text
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_run_one_after_another(name):
+    names = {"__name__": "docs"}
+    for code in EXAMPLES[name]:
+        exec(compile(code, name, "exec"), names)  # noqa: S102 our own text
 
 
-def test_there_are_examples():
-    assert len(EXAMPLES) >= 3
+def test_every_page_has_examples():
+    assert all(EXAMPLES.values())
 
 
 if __name__ == "__main__":
-    PAGE.write_text(BETWEEN_MARKS.sub(lambda _: table(), page("layer.md")), encoding="utf-8")
+    for name, table in TABLES.items():
+        written = BETWEEN_MARKS.sub(lambda _, table=table: table(), page(name))
+        (DOCS / name).write_text(written, encoding="utf-8")
