@@ -333,9 +333,11 @@ class _Streamed:
         # Of a signal that is longer than what its padding cuts: lengths follow from one.
         length = 1 + sum(padding) if isinstance(padding, tuple) else 1
         self._shape = geometry(length, plan._weight.shape[2], stride, padding, output_padding, dilation)
-        # Outputs that are held back, because the signal might end here, need samples that are older still.
-        held_back = stride * length - self._shape.left - self._shape.output_length
-        self.halo = (max(0, held_back) + dilation * (self._shape.filter_size - 1)) // stride
+        # Outputs that are held back, because the signal might end here, need samples that are older still; at least
+        # the one that they lie behind, even where no tap reaches it.
+        held_back = max(0, stride * length - self._shape.left - self._shape.output_length)
+        reach = dilation * (self._shape.filter_size - 1)
+        self.halo = max((held_back + reach) // stride, -(-held_back // stride))
 
     def total(self, received: int) -> int:
         """Return the length of the result for `received` samples."""
