@@ -3,7 +3,6 @@
 Here belong SciPy's signatures, checks and filter design; axes, ends and methods are `polyphase.py`'s business.
 """
 
-from collections.abc import Hashable
 from functools import lru_cache
 from math import gcd
 from typing import Any
@@ -277,11 +276,11 @@ def _run(
     return result
 
 
-def as_taps(h: ArrayLike) -> Array:
+def as_taps(h: ArrayLike, name: str = "h") -> Array:
     """Return a filter or a bank of filters as an array."""
-    array = as_array("h", h)
+    array = as_array(name, h)
     if array.ndim == 0 or array.size == 0:
-        raise ValueError(f"h must have the shape (taps,) or (..., taps), no size 0; got {array.shape}")
+        raise ValueError(f"{name} must have the shape (taps,) or (..., taps), no size 0; got {array.shape}")
     return array
 
 
@@ -319,7 +318,7 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 def _low_pass(dtype: np.dtype[Any], up: int, down: int, window: Any) -> tuple[Array, int]:
     """Return the filter of `resample_poly` and the place of its centre: SciPy's design, or the caller's taps."""
     if isinstance(window, (list, np.ndarray)):
-        taps = as_taps(window)
+        taps = as_taps(window, "window")
         if taps.ndim != 1:
             raise ValueError(f"window must be 1-D where it is an array; got the shape {taps.shape}")
         return taps * up, (taps.size - 1) // 2
@@ -327,9 +326,10 @@ def _low_pass(dtype: np.dtype[Any], up: int, down: int, window: Any) -> tuple[Ar
     rate = max(up, down)
     if rate > HIGHEST_RATE:
         raise ValueError(f"up and down must not exceed {HIGHEST_RATE} without their common factor; got {up} and {down}")
-    # A window with an array in it cannot be a key.
-    design = _cached_design if isinstance(window, Hashable) else _design
-    return design(real, up, rate, window), 10 * rate
+    try:
+        return _cached_design(real, up, rate, window), 10 * rate
+    except TypeError:  # a window with an array in it is no key; and what is no window at all fails once more
+        return _design(real, up, rate, window), 10 * rate
 
 
 def _design(dtype: np.dtype[Any], up: int, rate: int, window: Any) -> Array:

@@ -42,13 +42,15 @@ class Bank:
         """
         if out.size == 0:
             return
+        if x.real.dtype != self._dtype:
+            # One pass more; kernels for every dtype would be compiled for a second each.
+            x = x.astype(np.result_type(self._dtype, np.complex64) if x.dtype.kind == "c" else self._dtype)
         length, count = x.shape[2], out.shape[2]
         if self._fir:
             layout, panels = self._fir
             forward(layout, window(length, self.size, self.up, 1, left, count), x, panels, layout.zero_bias, out)
         else:
             change = rate_change(length, self.size, self.up, self.down, left, count)
-            x = x if x.real.dtype == self._dtype else x.astype(out.dtype if x.dtype.kind == "c" else self._dtype)
             rational.change_rate(change, x, self._taps(), out)
 
     def run_columns(self, x: np.ndarray, left: int, out: np.ndarray) -> bool:
@@ -56,8 +58,9 @@ class Bank:
 
         Returns False, with nothing done, where that is not so or the signals side by side do not fill a vector.
         """
-        if self._h.dtype.kind == "c" or not columns.serves(x, self._dtype) or not columns.serves(out, self._dtype):
+        if self._h.dtype.kind == "c" or not columns.serves(out, self._dtype):
             return False
+        x = np.ascontiguousarray(x, out.dtype)
         if out.size:
             change = rate_change(x.shape[1], self.size, self.up, self.down, left, out.shape[1])
             columns.change_rate(change, x, self._taps(), out)
