@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 # A block has this many times the filter's samples, and no fewer than these; so many are transformed at once.
 BLOCK_OF_TAPS, FEWEST, AT_ONCE = 4, 1 << 12, 1 << 18
-# Multiply-adds that take as long as one sample's share of a transform. With two threads of a Zen 4, transforms of float32
-# won from 1200 taps on at the rates 1/1, from 700 at 4/1, 900 at 3/2, 3000 at 1/4 and 60 thousand at 160/147; those
-# of float64 and complex64, whose multiply-adds cost twice, from half as many. The rule asks for 1024, 640, 1366, 4096
-# and 80 thousand: it looks at neither dtype, length nor threads, so that none of them changes the bits of a result.
+# Multiply-adds that take as long as one sample's share of a transform. With two threads of a Zen 4, transforms of
+# float32 won from 1200 taps on at the rates 1/1, from 700 at 4/1, 900 at 3/2, 3000 at 1/4 and 60 thousand at 160/147;
+# those of float64 and complex64, whose multiply-adds cost twice, from half as many. The rule asks for 1024, 640, 1366,
+# 4096 and 80 thousand. It looks at neither dtype, length nor threads: none of them may change the bits of a result.
 TRANSFORM = 512
 
 

@@ -58,7 +58,9 @@ class Polyphase:
 
     def result_shape(self, shape: tuple[int, ...], axis: int, count: int) -> tuple[int, ...]:
         """Return the shape of `count` outputs of a signal of a shape; `axis` is negative."""
-        lead = np.broadcast_shapes(self.h.shape[:-1], shape[:axis] + shape[len(shape) + axis + 1 :])
+        lead = shape[:axis] + shape[len(shape) + axis + 1 :]
+        if self.h.ndim > 1:
+            lead = np.broadcast_shapes(self.h.shape[:-1], lead)
         place = len(lead) + axis + 1
         return (*lead[:place], count, *lead[place:])
 

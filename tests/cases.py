@@ -7,12 +7,14 @@ Numba compiles a kernel for each path, dtype and number of branches, a second ea
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
+from itertools import product
 from math import gcd
 from typing import Any
 
 import numpy as np
+from scipy.signal import upfirdn as upfirdn_by_scipy
 
-from numba_tconv import reference
+from numba_tconv import reference, upfirdn
 
 # (dtype of x, dtype of weight): (branches, filters of a group); few filters take the FIR path, many the panels.
 KINDS = {
@@ -382,3 +384,26 @@ LARGE = {
     "scatter, pairs": Case(2, 1, 70, 90, 11, 30, 2, x_dtype="complex64", bias_dtype="complex64"),
     "scatter, half": Case(2, 1, 70, 90, 11, 30, 2, x_dtype="float16"),
 }
+
+
+def check_rates(copy=np.copy, run=lambda call: call()) -> None:
+    """Compare changes of rate with SciPy, on every way through their kernels; for processes of their own.
+
+    `copy` places the arrays in memory, `run` makes the call.
+    """
+    rng = np.random.default_rng(0)
+    rates = [(3, 1), (3, 2), (2, 3), (1, 5), (7, 8), (13, 1), (9, 16), (160, 147), (40, 3), (1, 40)]
+    kinds = [("float32", "float32"), ("float64", "float64"), ("complex64", "float32"), ("complex64", "complex64")]
+    for (up, down), (dtype, h_dtype), length in product(rates, kinds, (1, 40, 4500)):
+        for taps in (2, 20 * max(up, down) + 1):
+            x, h = copy(random_values(rng, (length,), dtype)), copy(random_values(rng, (taps,), h_dtype))
+            y = run(lambda h=h, x=x, up=up, down=down: upfirdn(h, x, up, down))
+            expected = upfirdn_by_scipy(h.astype("D"), x.astype("D"), up, down)
+            magnitude = upfirdn_by_scipy(np.abs(h), np.abs(x), up, down).max()
+            assert np.abs(y - expected).max() <= (1e-13 if dtype == "float64" else 1e-5) * magnitude, (up, down, dtype)
+        if h_dtype != "complex64":
+            columns = copy(random_values(rng, (length, 37), dtype))
+            y = run(lambda h=h, x=columns, up=up, down=down: upfirdn(h, x, up, down, axis=0))
+            turned = copy(columns.T)
+            rows = run(lambda h=h, x=turned, up=up, down=down: upfirdn(h, x, up, down))
+            assert (y == rows.T).all(), (up, down, dtype)

@@ -407,7 +407,7 @@ def test_other_vector_units(target, cpu, features):
         pytest.skip(f"this machine has no {target}")
     code = """
 import random
-from cases import LARGE, assert_close, random_case
+from cases import LARGE, assert_close, check_rates, random_case
 from numba_tconv.backends.cpu.target import host
 
 assert host().name == sys.argv[1], host()
@@ -423,6 +423,7 @@ for case in [*cases, *(LARGE[name] for name in sys.argv[2:])]:
     except AssertionError as error:
         error.add_note(repr(case))
         raise
+check_rates()
 """
     large = (
         "fir, parallel",
@@ -468,7 +469,7 @@ def test_nothing_is_read_or_written_beyond_an_array(side):
 import ctypes
 import mmap
 from dataclasses import replace
-from cases import LARGE, assert_close, random_cases
+from cases import LARGE, assert_close, check_rates, random_cases
 
 libc = ctypes.CDLL(None, use_errno=True)
 empty = np.empty
@@ -501,6 +502,14 @@ for case in [*random_cases(109, 400), *LARGE.values()]:
     assert_close(y, *expected)
     assert_close(ConvTranspose1d(*arrays[1:], **case.options)(arrays[0]), *expected)
     np.empty = empty
+
+def guarded_empty(call):
+    np.empty = guarded
+    y = call()
+    np.empty = empty
+    return y
+
+check_rates(copy, guarded_empty)
 """
     run("-c", SETUP + code, side)
 

@@ -321,11 +321,8 @@ def test_a_design_is_kept_and_cannot_be_spoilt():
     resample_poly(np.ones(10), 3, 2, window=window)
     np.testing.assert_array_equal(window, np.ones(5))
     # A window that holds an array cannot be looked up.
-    general = ("general_cosine", np.array([0.5, 0.5]))
-    np.testing.assert_allclose(
-        resample_poly(np.ones(50), 3, 2, window=general),
-        scipy.signal.resample_poly(np.ones(50), 3, 2, window=general), atol=1e-12,
-    )  # fmt: skip
+    unhashable = ("kaiser", np.array(5.0))
+    np.testing.assert_array_equal(resample_poly(np.ones(50), 3, 2, window=unhashable), resample_poly(np.ones(50), 3, 2))
 
 
 def test_equal_rates_copy():
