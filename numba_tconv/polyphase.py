@@ -13,9 +13,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_tconv.boundaries import extended
-from numba_tconv.overlap_save import fft_is_faster, write_by_fft
+from numba_tconv.overlap_save import write_by_fft
 
 Array = NDArray[Any]
+
+
+def full_length(length: int, taps: int, up: int, down: int) -> int:
+    """Return how many outputs a signal of `length` samples has."""
+    return ((length - 1) * up + taps - 1) // down + 1
+
+
+@cache
+def result_dtype(h: np.dtype[Any], x: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype of the result, by SciPy's rule."""
+    return np.result_type(h, x, np.float32)
+
+
+def result_shape(h: tuple[int, ...], x: tuple[int, ...], axis: int, count: int) -> tuple[int, ...]:
+    """Return the shape of `count` outputs, for filters and signals of a shape; `axis` is negative."""
+    lead = np.broadcast_shapes(h[:-1], x[:axis] + x[len(x) + axis + 1 :])
+    place = len(lead) + axis + 1
+    return (*lead[:place], count, *lead[place:])
 
 
 @cache
@@ -35,34 +53,25 @@ class Polyphase:
         Filters; the leading axes broadcast against those of a signal without its time axis.
     up, down : int
         The rates.
-    method : {'auto', 'direct', 'fft'}
-        Whether to multiply or to transform.
+    by_fft : bool
+        Whether to transform, or to multiply and add.
     """
 
-    def __init__(self, h: Array, up: int, down: int, method: str = "direct") -> None:
+    def __init__(self, h: Array, up: int, down: int, *, by_fft: bool = False) -> None:
         # SciPy computes float16 in float32, and returns it.
         self.h: Array = h.astype(np.float32) if h.dtype.char == "e" else h
-        self.up, self.down = up, down
-        self.halo = -(-h.shape[-1] // up) - 1
-        self.by_fft = method == "fft" or (method == "auto" and fft_is_faster(h.shape[-1], up, down))
+        self.up, self.down, self.by_fft = up, down, by_fft
         self._banks: dict[tuple[Any, ...], Any] = {}
 
-    def result_dtype(self, x: np.dtype[Any]) -> np.dtype[Any]:
-        """Return the dtype of the result, by SciPy's rule."""
-        return np.result_type(self.h, x, np.float32)
+    @property
+    def halo(self) -> int:
+        """Samples before its newest one that an output reaches back to."""
+        taps: int = self.h.shape[-1]
+        return -(-taps // self.up) - 1
 
     def full_length(self, length: int) -> int:
         """Return how many outputs a signal of `length` samples has."""
-        taps: int = self.h.shape[-1]
-        return ((length - 1) * self.up + taps - 1) // self.down + 1
-
-    def result_shape(self, shape: tuple[int, ...], axis: int, count: int) -> tuple[int, ...]:
-        """Return the shape of `count` outputs of a signal of a shape; `axis` is negative."""
-        lead = shape[:axis] + shape[len(shape) + axis + 1 :]
-        if self.h.ndim > 1:
-            lead = np.broadcast_shapes(self.h.shape[:-1], lead)
-        place = len(lead) + axis + 1
-        return (*lead[:place], count, *lead[place:])
+        return full_length(length, self.h.shape[-1], self.up, self.down)
 
     def write(self, x: Array, axis: int, left: int, out: Array, mode: str = "constant", cval: complex = 0) -> None:
         """Write the outputs at `left`, `left + down`, ... of the full one to `out`; time is the negative `axis`."""
@@ -97,15 +106,18 @@ class Polyphase:
 
     def _bank(self, x: Array, out: Array, h: Array) -> Any:
         """Return the filters `h`, packed for inputs like `x`."""
-        key = x.dtype.kind == "c", out.real.dtype, h.shape
+        key = x.dtype.kind == "c", out.dtype, h.shape
         bank = self._banks.get(key)
         if bank is None:
-            bank = self._banks[key] = _cpu().Bank(h, self.up, self.down, out.real.dtype, is_complex=key[0])
+            bank = self._banks[key] = _cpu().Bank(h, self.up, self.down, out.dtype, is_complex=key[0])
         return bank
 
     def _write_shared(self, x: Array, axis: int, left: int, out: Array) -> None:
         """Write signals that all have one filter, folded to (array, time, signal)."""
         bank = self._bank(x, out, self.h[None])
+        if x.ndim == 1:
+            bank.run(x[None, None], left, out[None, None])
+            return
         folded, target = _folded(x, axis), _folded(out, axis)
         arrays, _, signals = target.shape
         if signals == 1:

@@ -5,7 +5,7 @@ Here belong SciPy's signatures, checks and filter design; axes, ends and methods
 
 from functools import lru_cache
 from math import gcd
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +14,8 @@ from numba_tconv.arguments import as_array, check_out
 from numba_tconv.backends import check_device
 from numba_tconv.boundaries import MODES
 from numba_tconv.geometry import as_integer
-from numba_tconv.polyphase import Polyphase
+from numba_tconv.overlap_save import fft_is_faster
+from numba_tconv.polyphase import Polyphase, full_length, result_dtype, result_shape
 from numba_tconv.streaming import Stream
 
 Array = NDArray[Any]
@@ -102,14 +103,47 @@ def upfirdn(
     array([[ 1.,  3.,  5.,  3.],
            [ 1.,  1.,  1., -3.]])
     """
-    filters = as_taps(h)
-    rates = as_rate("up", up), as_rate("down", down)
-    signal, axis = as_signal(x, axis)
+    filters, signal = as_array("h", h), as_array("x", x)
+    arguments = (filters.shape, filters.dtype, signal.shape, signal.dtype, up, down, axis, mode, method, device)
+    try:
+        plan = _plan(*arguments)
+    except TypeError:  # what cannot be looked up is refused with a better word
+        plan = _plan.__wrapped__(*arguments)
+    result = (
+        np.empty(plan.shape, plan.dtype) if out is None else check_out(out, plan.shape, plan.dtype, (signal, filters))
+    )
+    Polyphase(filters, plan.up, plan.down, by_fft=plan.by_fft).write(signal, plan.axis, 0, result, mode, cval)
+    return result
+
+
+class _Plan(NamedTuple):
+    """What the arguments of `upfirdn` without their values decide."""
+
+    up: int
+    down: int
+    axis: int
+    by_fft: bool
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+@lru_cache(maxsize=4096, typed=True)
+def _plan(
+    h_shape: tuple[int, ...], h_dtype: np.dtype[Any], x_shape: tuple[int, ...], x_dtype: np.dtype[Any], up: int,
+    down: int, axis: int, mode: str, method: str, device: str,
+) -> _Plan:  # fmt: skip
+    """Check everything; looked up, that takes half a microsecond and not five, as long as a small call may take."""
+    check_taps("h", h_shape)
+    up, down = as_rate("up", up), as_rate("down", down)
+    place = as_axis(x_shape, axis)
+    if x_shape[place] == 0:
+        raise ValueError(f"x must have at least one sample along axis {axis}; got the shape {x_shape}")
     check_choice("mode", mode, MODES)
     check_choice("method", method, METHODS)
     check_device(device)
-    polyphase = Polyphase(filters, *rates, method)
-    return _run(polyphase, signal, axis, 0, polyphase.full_length(signal.shape[axis]), mode, cval, out)
+    shape = result_shape(h_shape, x_shape, place, full_length(x_shape[place], h_shape[-1], up, down))
+    by_fft = method == "fft" or (method == "auto" and fft_is_faster(h_shape[-1], up, down))
+    return _Plan(up, down, place, by_fft, shape, result_dtype(h_dtype, x_dtype))
 
 
 def resample_poly(
@@ -172,23 +206,27 @@ def resample_poly(
     >>> bool(np.abs(error[40:-40]).max() < 3e-3)
     True
     """
-    rates = as_rate("up", up), as_rate("down", down)
-    signal, axis = as_signal(x, axis)
+    signal = as_array("x", x)
     check_choice("padtype", padtype, (*BACKGROUNDS, *MODES))
-    check_choice("method", method, METHODS)
-    check_device(device)
     if cval is not None and padtype != "constant":
         raise ValueError(f"cval must be left out unless padtype is 'constant'; got {cval!r} with {padtype!r}")
+    rates = as_rate("up", up), as_rate("down", down)
     up, down = (rate // gcd(*rates) for rate in rates)
-    if up == down:
+    is_equal = up == down
+    taps, centre = (np.ones(1), 0) if is_equal else _low_pass(signal.dtype, up, down, window)
+    plan = _plan.__wrapped__(
+        taps.shape, taps.dtype, signal.shape, signal.dtype, up, down, axis, "constant", method, device
+    )
+    if is_equal:
         return signal.copy()
-    taps, centre = _low_pass(signal.dtype, up, down, window)
-    polyphase = Polyphase(taps, up, down, method)
-    count = -(-signal.shape[axis] * up // down)
+    count = -(-signal.shape[plan.axis] * up // down)
+    result = np.empty(result_shape(taps.shape, signal.shape, plan.axis, count), plan.dtype)
+    polyphase = Polyphase(taps, up, down, by_fft=plan.by_fft)
     if padtype not in BACKGROUNDS:
-        return _run(polyphase, signal, axis, centre, count, padtype, cval or 0, None)
+        polyphase.write(signal, plan.axis, centre, result, padtype, cval or 0)
+        return result
     background = BACKGROUNDS[padtype](signal, axis=axis, keepdims=True)
-    result = _run(polyphase, signal - background, axis, centre, count, "constant", 0, None)
+    polyphase.write(signal - background, plan.axis, centre, result)
     result += background
     return result
 
@@ -231,7 +269,9 @@ class Upsampler(Stream):
 
     def __init__(self, h: ArrayLike, up: int, down: int = 1, axis: int = -1, *, device: str = "auto") -> None:
         check_device(device)
-        polyphase = Polyphase(as_taps(h).copy(), as_rate("up", up), as_rate("down", down))
+        taps = as_array("h", h).copy()
+        check_taps("h", taps.shape)
+        polyphase = Polyphase(taps, as_rate("up", up), as_rate("down", down))
         super().__init__(_Streamed(polyphase, axis))
         # In output samples, half the filter: for symmetric taps, by how much the output lags behind the input.
         self.delay = (polyphase.h.shape[-1] - 1) / 2 / polyphase.down
@@ -255,53 +295,33 @@ class _Streamed:
 
     def check(self, x: Array) -> None:
         """Count the axis of time from the end, and see that there is one."""
-        self.axis = as_axis(x, self.axis)
+        self.axis = as_axis(x.shape, self.axis)
 
     def result(self, x: Array, count: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
         """Return the shape and dtype of `count` outputs for blocks like x."""
-        return self._polyphase.result_shape(x.shape, self.axis, count), self._polyphase.result_dtype(x.dtype)
+        h = self._polyphase.h
+        return result_shape(h.shape, x.shape, self.axis, count), result_dtype(h.dtype, x.dtype)
 
     def write(self, x: Array, first: int, begin: int, out: Array) -> None:
         """Write the outputs from `begin` on to `out`; x begins with sample `first`."""
         self._polyphase.write(x, self.axis, begin * self._polyphase.down - first * self._polyphase.up, out)
 
 
-def _run(
-    polyphase: Polyphase, x: Array, axis: int, left: int, count: int, mode: str, cval: complex, out: Array | None
-) -> Array:
-    """Allocate or check the output, and compute it."""
-    dtype, shape = polyphase.result_dtype(x.dtype), polyphase.result_shape(x.shape, axis, count)
-    result = np.empty(shape, dtype) if out is None else check_out(out, shape, dtype, (x, polyphase.h))
-    polyphase.write(x, axis, left, result, mode, cval)
-    return result
+def check_taps(name: str, shape: tuple[int, ...]) -> None:
+    """Refuse a filter, or a bank of them, without taps."""
+    if 0 in (len(shape), *shape):
+        raise ValueError(f"{name} must have the shape (taps,) or (..., taps), no size 0; got {shape}")
 
 
-def as_taps(h: ArrayLike, name: str = "h") -> Array:
-    """Return a filter or a bank of filters as an array."""
-    array = as_array(name, h)
-    if array.ndim == 0 or array.size == 0:
-        raise ValueError(f"{name} must have the shape (taps,) or (..., taps), no size 0; got {array.shape}")
-    return array
-
-
-def as_signal(x: ArrayLike, axis: int) -> tuple[Array, int]:
-    """Return signals as an array, and the axis of time counted from the end."""
-    array = as_array("x", x)
-    place = as_axis(array, axis)
-    if array.shape[place] == 0:
-        raise ValueError(f"x must have at least one sample along axis {axis}; got the shape {array.shape}")
-    return array, place
-
-
-def as_axis(x: Array, axis: int) -> int:
-    """Return an axis of x, counted from the end."""
+def as_axis(shape: tuple[int, ...], axis: int) -> int:
+    """Return an axis of x counted from the end."""
     try:
         place = axis.__index__()
     except AttributeError:
         raise TypeError(f"axis must be an int; got {axis!r}") from None
-    if not -x.ndim <= place < x.ndim:
-        raise ValueError(f"axis must be an axis of x, which has the shape {x.shape}; got {axis}")
-    return place - x.ndim if place >= 0 else place
+    if not -len(shape) <= place < len(shape):
+        raise ValueError(f"axis must be an axis of x, which has the shape {shape}; got {axis}")
+    return place - len(shape) if place >= 0 else place
 
 
 def as_rate(name: str, rate: object) -> int:
@@ -318,7 +338,8 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 def _low_pass(dtype: np.dtype[Any], up: int, down: int, window: Any) -> tuple[Array, int]:
     """Return the filter of `resample_poly` and the place of its centre: SciPy's design, or the caller's taps."""
     if isinstance(window, (list, np.ndarray)):
-        taps = as_taps(window, "window")
+        taps = as_array("window", window)
+        check_taps("window", taps.shape)
         if taps.ndim != 1:
             raise ValueError(f"window must be 1-D where it is an array; got the shape {taps.shape}")
         return taps * up, (taps.size - 1) // 2

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from numba_tconv import resample_poly, resampling, upfirdn
+from numba_tconv import polyphase, resample_poly, resampling, upfirdn
 from numba_tconv.boundaries import MODES
 
 # Few enough rates and dtypes that the kernels for them compile in a minute, with every kind of kernel among them.
@@ -361,8 +361,13 @@ def test_methods_agree(dtype, rates, rng):
         assert np.abs(direct - fft).max() < tolerance * 8 * scale
 
 
-def test_long_filters_are_transformed():
-    assert resampling.Polyphase(np.ones(1 << 20), 1, 1, "auto").by_fft
-    assert not resampling.Polyphase(np.ones(81), 4, 1, "auto").by_fft
-    assert not resampling.Polyphase(np.ones(1 << 20), 1, 1, "direct").by_fft
-    assert resampling.Polyphase(np.ones(3), 1, 1, "fft").by_fft
+def test_long_filters_are_transformed(monkeypatch):
+    transformed = []
+    write_by_fft = polyphase.write_by_fft
+    monkeypatch.setattr(polyphase, "write_by_fft", lambda *args: (transformed.append(True), write_by_fft(*args)))
+    for taps, up, method, expected in (
+        (1 << 16, 1, "auto", True), (1 << 16, 1, "direct", False), (81, 4, "auto", False), (3, 1, "fft", True),
+    ):  # fmt: skip
+        upfirdn(np.ones(taps), np.ones(3), up, method=method)
+        assert bool(transformed) == expected
+        transformed.clear()

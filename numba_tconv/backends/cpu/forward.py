@@ -12,7 +12,7 @@ import numpy as np
 from numba_tconv.backends.cpu import fir, panels, scatter, threads
 from numba_tconv.backends.cpu.layout import Layout, plan_layout
 from numba_tconv.backends.cpu.pack import pack
-from numba_tconv.backends.cpu.staging import in_parts
+from numba_tconv.backends.cpu.staging import in_parts, part_dtype
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.geometry import Geometry
 
@@ -20,12 +20,18 @@ __all__ = ["forward", "forward_once", "pack", "plan_layout"]
 
 
 class Call:
-    """All of a call that its shapes decide: the kernel, its multiply-adds, and its integers for some workers."""
+    """All of a call that its shapes decide: the kernel, its multiply-adds, and its integers for some workers.
 
-    def __init__(self, kernel: Callable, work: int, problem: Callable[[int], tuple[np.ndarray, int]]) -> None:
+    `is_paired` says that complex samples are read as pairs of real ones, one behind the other.
+    """
+
+    def __init__(
+        self, kernel: Callable, work: int, problem: Callable[[int], tuple[np.ndarray, int]], *, is_paired: bool = False
+    ) -> None:
         self.kernel = kernel
         self.work = work
         self.split = cache(problem)  # n_workers -> integers, numbers of scratch for each worker
+        self.is_paired = is_paired
 
 
 @lru_cache(maxsize=4096)
@@ -33,23 +39,30 @@ def _call(
     layout: Layout,
     geometry: Geometry,
     batch: int,
-    dtypes: tuple[np.dtype, np.dtype, np.dtype],
-    unit: int,
-    is_half: bool,
-    is_plain_x: bool,
-    is_plain_out: bool,
+    x_dtype: np.dtype,
+    x_strides: tuple[int, ...],
+    out_dtype: np.dtype,
+    out_strides: tuple[int, ...],
 ) -> Call:
+    """Choose the path; what is looked up here for every call is the fewest things that decide on it."""
+    itemsize = layout.dtype.itemsize
+    is_plain_x = x_dtype == layout.x_dtype and _is_plain(x_strides, x_dtype, itemsize)
+    is_plain_out = out_dtype == layout.out_dtype and _is_plain(out_strides, out_dtype, itemsize)
+    is_paired = is_plain_x and layout.is_fir and layout.signals == 2
+    unit = 2 if is_paired else 1
+    dtypes = part_dtype(x_dtype), layout.dtype, part_dtype(out_dtype)
     lanes = layout.groups * layout.filters * layout.filter_lanes
     work = batch * layout.signals * geometry.rows * lanes * layout.reduced_channels * layout.taps
-    flags = {"is_half": is_half, "is_plain_out": is_plain_out}
+    flags = {"is_half": x_dtype.char == "e", "is_plain_out": is_plain_out}
     if layout.is_fir:
         kernel = fir.kernel(*dtypes, layout.filter_lanes, unit, fir.own_parts(layout, unit))
-        problem = partial(fir.problem, layout, geometry, batch, unit=unit, is_plain_x=is_plain_x, **flags)
+        is_read_in_place = is_plain_x and layout.x_parts == unit
+        problem = partial(fir.problem, layout, geometry, batch, unit=unit, is_plain_x=is_read_in_place, **flags)
     else:
-        vectors = layout.width // host().lanes(layout.dtype.itemsize)
+        vectors = layout.width // host().lanes(itemsize)
         kernel = panels.kernel(*dtypes, vectors)
         problem = partial(panels.problem, layout, geometry, batch, **flags)
-    return Call(kernel, work, problem)
+    return Call(kernel, work, problem, is_paired=is_paired)
 
 
 @lru_cache(maxsize=4096)
@@ -70,17 +83,9 @@ def forward(
     """
     if x.shape[0] == 0:
         return
-    itemsize = layout.dtype.itemsize
-    is_plain_x, is_plain_out = _is_plain(x, layout.x_dtype, itemsize), _is_plain(out, layout.out_dtype, itemsize)
-    if is_plain_x and layout.is_fir and layout.signals == 2:
-        unit, x_parts = 2, x.view(layout.dtype)[..., None]
-    else:
-        unit, x_parts = 1, in_parts(x)
+    call = _call(layout, geometry, x.shape[0], x.dtype, x.strides, out.dtype, out.strides)
+    x_parts = x.view(layout.dtype)[..., None] if call.is_paired else in_parts(x)
     out_parts = in_parts(out)
-    call = _call(
-        layout, geometry, x.shape[0], (x_parts.dtype, layout.dtype, out_parts.dtype), unit,
-        x.dtype.char == "e", is_plain_x and layout.x_parts == unit, is_plain_out,
-    )  # fmt: skip
     if not geometry.is_interleaved:  # what no branch reaches holds the bias alone
         out[...] = bias.view(out.dtype if layout.parts == 2 else layout.dtype)[:, None]
     if geometry.rows:
@@ -108,7 +113,7 @@ def _launch(call: Call, dtype: np.dtype, *arrays: np.ndarray) -> None:
     threads.launch(call.kernel, (*arrays, np.empty(scratch * n_workers, dtype), numbers), n_workers)
 
 
-def _is_plain(array: np.ndarray, dtype: np.dtype, itemsize: int) -> bool:
-    """Whether time is contiguous and holds what is computed in, real or in pairs."""
-    n, c, t = array.strides
-    return t == dtype.itemsize and array.dtype == dtype and not (n % itemsize or c % itemsize)
+def _is_plain(strides: tuple[int, ...], dtype: np.dtype, itemsize: int) -> bool:
+    """Whether time is contiguous, and all rows lie whole numbers of `itemsize` bytes apart."""
+    n, c, t = strides
+    return t == dtype.itemsize and not (n % itemsize or c % itemsize)

@@ -5,27 +5,37 @@ multiply-adds, from the newest sample to the oldest: so its bits do not depend o
 what else was computed with it.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 from numba_tconv.backends.cpu import columns, rational
 from numba_tconv.backends.cpu.forward import forward
 from numba_tconv.backends.cpu.layout import Layout, plan_layout
 from numba_tconv.backends.cpu.pack import Taps, pack, pack_phases
+from numba_tconv.backends.cpu.staging import part_dtype
 from numba_tconv.geometry import rate_change, window
 
 
+@lru_cache(maxsize=4096)
+def _layout(dtype: np.dtype, banks: int, size: int, up: int, x_parts: int, is_complex: bool) -> Layout:
+    """Return the layout of filters one for each channel."""
+    return plan_layout(
+        dtype, groups=banks, channels=1, filters=1, filter_size=size, stride=up, dilation=1, x_parts=x_parts,
+        weight_parts=2 if is_complex else 1,
+    )  # fmt: skip
+
+
 class Bank:
-    """Filters (bank, tap) between two rates, packed for inputs of one kind; computed in the real `dtype`."""
+    """Filters (bank, tap) between two rates, packed for real or complex inputs and results of a `dtype`."""
 
     def __init__(self, h: np.ndarray, up: int, down: int, dtype: np.dtype, *, is_complex: bool) -> None:
+        dtype = part_dtype(dtype)
         self.up, self.down, self.size = up, down, h.shape[1]
         self._dtype, self._h, self._parts = dtype, h, 2 if is_complex else 1
         self._fir: tuple[Layout, np.ndarray] | None = None
         if down == 1:
-            layout = plan_layout(
-                dtype, groups=len(h), channels=1, filters=1, filter_size=self.size, stride=up, dilation=1,
-                x_parts=self._parts, weight_parts=2 if h.dtype.kind == "c" else 1,
-            )  # fmt: skip
+            layout = _layout(dtype, *h.shape, up, self._parts, h.dtype.kind == "c")
             if layout.is_fir:
                 self._fir = layout, pack(layout, h[:, None])
         self._phases: Taps | None = None
@@ -42,7 +52,7 @@ class Bank:
         """
         if out.size == 0:
             return
-        if x.real.dtype != self._dtype:
+        if part_dtype(x.dtype) != self._dtype:
             # One pass more; kernels for every dtype would be compiled for a second each.
             x = x.astype(np.result_type(self._dtype, np.complex64) if x.dtype.kind == "c" else self._dtype)
         length, count = x.shape[2], out.shape[2]

@@ -4,6 +4,8 @@ The caller's arrays arrive as four axes (batch, channel, time, part), where the 
 a complex number. float16 arrives as its bits, in uint16; it is computed in float32 and rounded once.
 """
 
+from functools import cache
+
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -14,6 +16,14 @@ from numba_tconv.backends.cpu import jit
 from numba_tconv.backends.cpu.tile import address
 
 HALF = np.dtype(np.uint16)
+
+
+@cache
+def part_dtype(dtype: np.dtype) -> np.dtype:
+    """Return the dtype of the parts of numbers of a dtype."""
+    if dtype.char == "e":
+        return HALF
+    return dtype.type().real.dtype if dtype.kind == "c" else dtype
 
 
 def in_parts(array: np.ndarray) -> np.ndarray:
