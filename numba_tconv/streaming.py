@@ -153,6 +153,7 @@ class Stream:
 
     @state.setter
     def state(self, state: State) -> None:
+        """Go on from where another stream stood."""
         kept, received, given = state
         if kept is not None:
             self._operator.check(kept)
