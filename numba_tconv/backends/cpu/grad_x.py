@@ -158,7 +158,9 @@ def problem(
     filter_block = max(1, most // geometry.filter_size)
     filter_block = filter_block if tap_block == geometry.filter_size else 1
     stride, dilation = geometry.stride, geometry.dilation
-    line = stride * (lane_block + dilation * (tap_block - 1) // stride + lanes)
+    # One signal, or as many as fill the lanes.
+    signals = lane_block // geometry.length if width % geometry.length == 0 else 1
+    line = stride * (lane_block + signals * (dilation * (tap_block - 1) // stride) + lanes)
     has_lines = stride <= MOST_PHASES and line * itemsize <= LINE_BYTES
     panel_size = most * width
     values = {

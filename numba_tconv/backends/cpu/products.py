@@ -142,12 +142,46 @@ def _transpose_windows(g, scratch, at, line, problem, n, channel, part, time, n_
 
 
 @jit.helper
+def _stage_short_signals(
+    g, scratch, at, line, spare, problem, channel, part, tap, n_filters, n_taps, n, signals, width, lanes
+):
+    """`stage_taps` for signals that a panel holds several of: their phases are sorted and copied together."""
+    stride, dilation, length = problem[STRIDE], problem[DILATION], problem[LENGTH]
+    base, itemsize, in_panel = address(scratch), scratch.itemsize, width // problem[LENGTH]
+    count = length + dilation * (n_taps - 1) // stride
+    total = -(-signals * count // lanes) * lanes
+    for f in range(n_filters):
+        for signal in range(signals):
+            _stage_line(
+                g, n + signal, channel + f, dilation * tap - problem[LEFT], part, stride * count, problem, scratch,
+                line + signal * stride * count, problem[FILTER_BLOCK] * g.strides[1],
+            )  # fmt: skip
+        phases = split_phases(scratch, line, spare, stride, total, lanes)
+        for k in range(n_taps):
+            shift, phase = divmod(dilation * k, stride)
+            source = phases + place_of_phase(phase, stride) * total + shift
+            target = at + (f * n_taps + k) * width
+            for signal in range(0, signals, in_panel):
+                copy_windows(
+                    base + (source + signal * count) * itemsize, count,
+                    base + (target + signal // in_panel * problem[PANEL_SIZE]) * itemsize, length,
+                    min(in_panel, signals - signal), length, scratch, literally(lanes),
+                )  # fmt: skip
+
+
+@jit.helper
 def stage_taps(g, scratch, at, start, problem, channel, part, tap, n_filters, n_taps, first, last, width, lanes):
     """Stage B for the gradient of x: rows (f, k) from `channel` and `tap` on, lanes (n, i) from `first` to `last`."""
     stride, dilation, length, panel_size = problem[STRIDE], problem[DILATION], problem[LENGTH], problem[PANEL_SIZE]
     if (last - first) % width:  # lanes that do not exist: no denormal numbers, and no NaN, from what was there before
         zero_run(scratch, at + (last - first) // width * panel_size, n_filters * n_taps * width)
     line, spare = start + problem[LINE], start + problem[SPARE]
+    if problem[HAS_LINES] and width % length == 0:
+        _stage_short_signals(
+            g, scratch, at, line, spare, problem, channel, part, tap, n_filters, n_taps, first // length,
+            (last - first) // length, width, lanes,
+        )  # fmt: skip
+        return
     place = first
     while place < last:
         n, i = divmod(place, length)
