@@ -14,12 +14,13 @@ from numba_tconv.backends.cpu import jit, products
 from numba_tconv.backends.cpu.products import (
     BLOCK_BYTES,
     LINE_BYTES,
-    UNROLLED,
+    MOST_ROWS,
     even_blocks,
     integers,
     reduction,
     row_step,
     stage_windows,
+    steps_of,
 )
 from numba_tconv.backends.cpu.staging import copy_bytes, is_same_dtype, stage_samples
 from numba_tconv.backends.cpu.target import host
@@ -29,6 +30,8 @@ from numba_tconv.geometry import Geometry
 
 # Items to aim at by cutting the samples into chunks, and the fewest samples of a chunk.
 ITEMS_WANTED = 32
+# Few items are cut while blocks of (filter, tap) are wide: then x is staged once more.
+FEWEST_ITEMS, FEWEST_LANES = 12, 128
 FEWEST_SAMPLES = 1024
 # Up to here all rows of a run are copied together: a call for each 8 samples was a quarter of the time of 72 x 8.
 SHORT_RUN = 64
@@ -106,7 +109,7 @@ def kernel(x_dtype, g_dtype, dtype, V):
                     )  # fmt: skip
                     # The samples that follow travel into L2 meanwhile, lines of every row with every panel.
                     count = last - first
-                    steps = count // UNROLLED if count % UNROLLED == 0 else 1
+                    steps = steps_of(count)
                     n_lines = -(-count * itemsize // (64 * n_panels))
                     n, i = divmod(last, problem[products.LENGTH])
                     channel = row // problem[products.ROW_PARTS]
@@ -156,8 +159,10 @@ def problem(
     width, rows = vectors * host().lanes(itemsize), channels * row_parts
     n_lanes, samples = filters * geometry.filter_size, batch * geometry.length
     numbers = BLOCK_BYTES // itemsize
-    row_block, row_blocks = even_blocks(rows, numbers // row_step(itemsize), 1)
+    row_block, row_blocks = even_blocks(rows, MOST_ROWS, 1)
     lane_block, lane_blocks = even_blocks(n_lanes, numbers // most, width)
+    while parts * groups * row_blocks * lane_blocks < FEWEST_ITEMS and n_lanes > FEWEST_LANES * lane_blocks:
+        lane_block, lane_blocks = even_blocks(n_lanes, -(-n_lanes // (2 * lane_blocks)), width)
     blocks = parts * groups * row_blocks * lane_blocks
     chunks = max(1, min(-(-ITEMS_WANTED // blocks), samples // FEWEST_SAMPLES))
     chunk, chunks = even_blocks(samples, -(-samples // chunks), most)

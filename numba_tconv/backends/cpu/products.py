@@ -30,8 +30,8 @@ REDUCTION_BYTES = 1024
 # Accumulators, staged rows and staged panels of an item: about a quarter of a megabyte each.
 BLOCK_BYTES = 1 << 18
 MOST_ROWS, MOST_LANES = 264, 512
-# Steps of the reduction between two lines that are called into the cache.
-UNROLLED = 8
+# Steps that a reduction is cut into, in each of which lines of one row of a tile are called into the cache.
+STEPS = 16
 # A run of one filter's grad_output that windows are cut from; farther apart they are fetched one by one.
 LINE_BYTES = 1 << 17
 # Beyond, neighbouring windows hardly overlap.
@@ -40,8 +40,8 @@ MOST_PHASES = 32
 (
     ITEMS, PARTS, REDUCED_PARTS, ROW_PARTS, GROUPS, ROWS, ROW_BLOCK, ROW_BLOCKS, LANES, LANE_BLOCK, LANE_BLOCKS,
     CHUNK, CHUNKS, BATCH, LENGTH, FILTERS, FILTER_SIZE, FILTER_BLOCK, TAP_BLOCK, STRIDE, DILATION, LEFT, OUTPUT_LENGTH,
-    IS_HALF, IS_HALF_X, HAS_LINES, ACC, STAGE, PANELS, PANEL_SIZE, LINE, SPARE, SCRATCH, COUNT,
-) = range(34)  # fmt: skip
+    IS_HALF, IS_HALF_X, HAS_LINES, ACC, STAGE, PANELS, PANEL_SIZE, LINE, SPARE, SCRATCH, WORKERS, COUNT,
+) = range(35)  # fmt: skip
 
 
 def reduction(itemsize: int) -> int:
@@ -52,6 +52,14 @@ def reduction(itemsize: int) -> int:
 def row_step(itemsize: int) -> int:
     """Return the step of the staged rows of A: an odd number of cache lines, so that rows do not meet in one set."""
     return reduction(itemsize) + 64 // itemsize
+
+
+@jit.helper
+def steps_of(count):
+    """Return how many equal steps a reduction over `count` numbers is cut into."""
+    if count % STEPS == 0:
+        return STEPS
+    return STEPS // 2 if count % (STEPS // 2) == 0 else 1
 
 
 @jit.helper
@@ -191,9 +199,10 @@ def stage_taps(g, scratch, at, start, problem, channel, part, tap, n_filters, n_
             target = at + f * n_taps * width
             if problem[HAS_LINES]:
                 count = -(-(run + dilation * (n_taps - 1) // stride) // lanes) * lanes
-                # The next block: other filters, or the samples that follow where there are no other.
+                # The next block: other filters, or where there are no other, the next item that no other worker takes.
                 has_more = problem[FILTER_BLOCK] < problem[FILTERS]
-                ahead = problem[FILTER_BLOCK] * g.strides[1] if has_more else stride * run * g.strides[2]
+                beyond = problem[WORKERS] * problem[LANE_BLOCK] * stride * g.strides[2]
+                ahead = problem[FILTER_BLOCK] * g.strides[1] if has_more else beyond
                 _stage_line(g, n, channel + f, time, part, stride * count, problem, scratch, line, ahead)
                 phases = split_phases(scratch, line, spare, stride, count, lanes)
                 for k in range(n_taps):
