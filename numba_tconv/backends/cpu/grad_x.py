@@ -23,6 +23,7 @@ from numba_tconv.backends.cpu.products import (
     STEPS,
     even_blocks,
     integers,
+    places_of_taps,
     reduction,
     row_step,
     stage_taps,
@@ -147,9 +148,8 @@ def problem(
     itemsize = dtype.itemsize
     lanes, most = host().lanes(itemsize), reduction(itemsize)
     width, rows, time = vectors * lanes, channels * row_parts, batch * geometry.length
-    numbers = BLOCK_BYTES // itemsize
     row_block, row_blocks = even_blocks(rows, MOST_ROWS, 1)
-    lane_block, lane_blocks = even_blocks(time, min(MOST_LANES, numbers // row_block), width)
+    lane_block, lane_blocks = even_blocks(time, min(MOST_LANES, BLOCK_BYTES // itemsize // row_block), width)
     # Few items: cut what is staged again most cheaply, grad_output for every block of rows, weights for one of time.
     while (items := parts * groups * row_blocks * lane_blocks) < 2 * n_workers or (items % n_workers and items < 8):
         if time > 4 * width * lane_blocks and time * row_blocks > rows * lane_blocks:
@@ -203,4 +203,5 @@ def problem(
         products.LINE: line if has_lines else max(lanes * most, lane_block),
         products.SPARE: line if has_lines else 0,
     }
-    return integers(geometry, values, sizes)
+    numbers, scratch = integers(geometry, values, sizes)
+    return np.append(numbers, places_of_taps(geometry, tap_block)), scratch

@@ -40,7 +40,7 @@ MOST_PHASES = 32
 (
     ITEMS, PARTS, REDUCED_PARTS, ROW_PARTS, GROUPS, ROWS, ROW_BLOCK, ROW_BLOCKS, LANES, LANE_BLOCK, LANE_BLOCKS,
     CHUNK, CHUNKS, BATCH, LENGTH, FILTERS, FILTER_SIZE, FILTER_BLOCK, TAP_BLOCK, STRIDE, DILATION, LEFT, OUTPUT_LENGTH,
-    IS_HALF, IS_HALF_X, HAS_LINES, ACC, STAGE, PANELS, PANEL_SIZE, LINE, SPARE, SCRATCH, WORKERS, COUNT,
+    IS_HALF, IS_HALF_X, HAS_LINES, ACC, STAGE, PANELS, PANEL_SIZE, LINE, SPARE, SCRATCH, WORKERS, PLACES,
 ) = range(35)  # fmt: skip
 
 
@@ -87,16 +87,6 @@ def split_phases(scratch, line, spare, stride, count, lanes):
                 at += count
         line = spare
     return line
-
-
-@jit.helper
-def place_of_phase(phase, stride):
-    """Return the place of a phase among those that `split_phases` has sorted."""
-    place = 0
-    while stride % 2 == 0:
-        place = 2 * place + phase % 2
-        phase, stride = phase // 2, stride // 2
-    return place * stride + phase
 
 
 @jit.helper
@@ -166,8 +156,7 @@ def _stage_short_signals(
             )  # fmt: skip
         phases = split_phases(scratch, line, spare, stride, total, lanes)
         for k in range(n_taps):
-            shift, phase = divmod(dilation * k, stride)
-            source = phases + place_of_phase(phase, stride) * total + shift
+            source = phases + problem[PLACES + 2 * k] * total + problem[PLACES + 2 * k + 1]
             target = at + (f * n_taps + k) * width
             for signal in range(0, signals, in_panel):
                 copy_windows(
@@ -206,8 +195,7 @@ def stage_taps(g, scratch, at, start, problem, channel, part, tap, n_filters, n_
                 _stage_line(g, n, channel + f, time, part, stride * count, problem, scratch, line, ahead)
                 phases = split_phases(scratch, line, spare, stride, count, lanes)
                 for k in range(n_taps):
-                    shift, phase = divmod(dilation * k, stride)
-                    source = phases + place_of_phase(phase, stride) * count + shift
+                    source = phases + problem[PLACES + 2 * k] * count + problem[PLACES + 2 * k + 1]
                     _put_lanes(scratch, source, target + k * width, place - first, run, panel_size, width, lanes)
             elif dilation == 1:
                 _transpose_windows(
@@ -292,6 +280,24 @@ def even_blocks(size: int, most: int, unit: int) -> tuple[int, int]:
     return block, -(-size // block)
 
 
+def place_of_phase(phase: int, stride: int) -> int:
+    """Return the place of a phase among those that `split_phases` has sorted."""
+    place = 0
+    while stride % 2 == 0:
+        place = 2 * place + phase % 2
+        phase, stride = phase // 2, stride // 2
+    return place * stride + phase
+
+
+def places_of_taps(geometry: Geometry, taps: int) -> list[int]:
+    """Return for each tap the place of its phase and its shift, to follow the other integers from PLACES on."""
+    places = []
+    for k in range(taps):
+        shift, phase = divmod(geometry.dilation * k, geometry.stride)
+        places += [place_of_phase(phase, geometry.stride), shift]
+    return places
+
+
 def integers(geometry: Geometry, values: dict[int, int], sizes: dict[int, int]) -> tuple[np.ndarray, int]:
     """Return the kernel's integers as an array, and the numbers of scratch for one worker.
 
@@ -309,4 +315,4 @@ def integers(geometry: Geometry, values: dict[int, int], sizes: dict[int, int]) 
         OUTPUT_LENGTH: geometry.output_length,
         SCRATCH: begin,
     }
-    return np.array([int(values.get(k, 0)) for k in range(COUNT)], np.int64), begin
+    return np.array([int(values.get(k, 0)) for k in range(PLACES)], np.int64), begin
