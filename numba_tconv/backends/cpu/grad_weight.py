@@ -190,6 +190,7 @@ def problem(
         products.IS_HALF_X: is_half_x,
         products.HAS_LINES: has_lines,
         products.PANEL_SIZE: panel_size,
+        products.IN_PLACE: True,
     }
     sizes = {
         products.ACC: row_block * lane_block,

@@ -195,6 +195,7 @@ def problem(
         products.HAS_LINES: has_lines,
         products.PANEL_SIZE: panel_size,
         products.WORKERS: n_workers,
+        products.IN_PLACE: stride & (stride - 1) == 0,
     }
     sizes = {
         products.ACC: row_block * lane_block,
