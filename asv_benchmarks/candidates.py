@@ -6,29 +6,34 @@ libraries are imported on first use, so a missing one costs only its column.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from asv_benchmarks.workloads import Workload
-from numba_tconv import ConvTranspose1d, conv_transpose1d
+from numba_tconv import ConvTranspose1d, conv_transpose1d, conv_transpose1d_backward
 
 Call = Callable[[], Any]
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 
+def options_of(workload: Workload) -> dict[str, Any]:
+    """Return a row's options under our names."""
+    return {"stride": workload.stride, "padding": workload.padding, "groups": workload.groups}
+
+
 def prepare_plan(workload: Workload, arrays: Arrays, threads: int) -> Call:
     """Return a call of the plan, made beforehand."""
     x, weight, bias = arrays
-    plan = ConvTranspose1d(weight, bias, stride=workload.stride, padding=workload.padding, groups=workload.groups)
+    plan = ConvTranspose1d(weight, bias, **options_of(workload))
     return lambda: plan(x)
 
 
 def prepare_function(workload: Workload, arrays: Arrays, threads: int) -> Call:
     """Return a call of the function, which packs the weights each time."""
     x, weight, bias = arrays
-    options = {"stride": workload.stride, "padding": workload.padding, "groups": workload.groups}
-    return lambda: conv_transpose1d(x, weight, bias, **options)
+    return lambda: conv_transpose1d(x, weight, bias, **options_of(workload))
 
 
 def prepare_torch(workload: Workload, arrays: Arrays, threads: int) -> Call:
@@ -129,6 +134,40 @@ def prepare_scipy(workload: Workload, arrays: Arrays, threads: int) -> Call | No
     return lambda: upfirdn(taps, x, up)
 
 
+def prepare_plan_gradient(name: str, workload: Workload, arrays: Arrays, threads: int) -> Call:
+    """Return a call of the plan's backward pass for one of its gradients."""
+    x, weight, bias = arrays
+    plan = ConvTranspose1d(weight, bias, **options_of(workload))
+    grad_output = workload.grad_output()
+    return lambda: getattr(plan.backward(grad_output, x, wrt=name), name)
+
+
+def prepare_function_gradient(name: str, workload: Workload, arrays: Arrays, threads: int) -> Call:
+    """Return a call of `conv_transpose1d_backward` for one of its gradients."""
+    x, weight, _ = arrays
+    grad_output, options = workload.grad_output(), options_of(workload)
+    return lambda: getattr(conv_transpose1d_backward(grad_output, x, weight, **options, wrt=name), name)
+
+
+def prepare_torch_gradient(name: str, workload: Workload, arrays: Arrays, threads: int) -> Call | None:
+    """Return a call of what PyTorch's autograd runs, for one gradient; an uneven crop is undone outside the timing."""
+    import torch
+
+    if np.dtype(workload.dtype).kind == "c":  # its kernels take none
+        return None
+    torch.set_num_threads(threads)
+    torch.set_grad_enabled(False)
+    padding = min(workload.crop)
+    begin = workload.crop[0] - padding
+    full_length = (workload.length - 1) * workload.stride + workload.filter_size - 2 * padding
+    grad_output = np.zeros((*workload.output_shape[:2], full_length), workload.dtype)
+    grad_output[..., begin : begin + workload.output_length] = workload.grad_output()
+    tensors = [torch.from_numpy(array.astype(workload.dtype)) for array in (grad_output, *arrays[:2])]
+    sizes = ([workload.stride], [padding], [1], True, [0], workload.groups)
+    wanted = [name == "x", name == "weight", False]
+    return lambda: torch.ops.aten.convolution_backward(*tensors, None, *sizes, wanted)[wanted.index(True)]
+
+
 OURS = {"plan": prepare_plan, "function": prepare_function}
 PEERS = {
     "torch": prepare_torch,
@@ -137,3 +176,15 @@ PEERS = {
     "scipy": prepare_scipy,
 }
 NEEDS = {"torch": "torch", "onnxruntime": "onnxruntime onnx", "openvino": "openvino onnx", "scipy": "scipy"}
+
+# What can be compared: the forward pass, and each gradient by itself.
+PASSES: dict[str, tuple[dict[str, Callable], dict[str, Callable]]] = {
+    "forward": (OURS, PEERS),
+    **{
+        f"grad_{name}": (
+            {"plan": partial(prepare_plan_gradient, name), "function": partial(prepare_function_gradient, name)},
+            {"torch": partial(prepare_torch_gradient, name)},
+        )
+        for name in ("x", "weight")
+    },
+}

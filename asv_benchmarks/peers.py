@@ -1,6 +1,6 @@
 """The comparison with other libraries, over the whole table or a part of it.
 
-    python -m asv_benchmarks.peers [--quick] [--rows REGEX] [--markdown] [--out FILE]
+    python -m asv_benchmarks.peers [--pass grad_x] [--quick] [--rows REGEX] [--markdown] [--out FILE]
 
 All candidates run in one process and take turns, so that what the machine does meanwhile meets them alike; a row's
 times are medians over rounds. A result that differs from the plan's is reported and never counts as a time to beat.
@@ -23,7 +23,7 @@ import numba
 import numpy as np
 from llvmlite.binding import get_host_cpu_name
 
-from asv_benchmarks.candidates import NEEDS, OURS, PEERS, Call
+from asv_benchmarks.candidates import NEEDS, OURS, PASSES, PEERS, Call
 from asv_benchmarks.machine import copy_bandwidth, fma_peak, seconds_of
 from asv_benchmarks.workloads import KINDS, TINY_CALL, WORKLOADS, Workload
 
@@ -32,6 +32,8 @@ REST = 0.07
 # A turn lasts at least this long, however short the call.
 TURN = 1e-3
 FEWEST_ROUNDS = 3
+# Share of the FMA peak that a gradient must reach.
+GRADIENT_PEAK = 0.75
 # Of the result's scale. Peers may reorder sums, not lose digits: bfloat16, say, must not pass for float32.
 TOLERANCE = {"float32": 1e-3, "float64": 1e-9}
 
@@ -48,6 +50,8 @@ class Result:
         Candidates whose result differs from the plan's; their times are left out.
     peak, copy : float
         The machine's GFLOP/s in the row's dtype, and its GB/s for as many bytes as the row has.
+    is_gradient : bool
+        Whether a gradient was computed, which has the products and the arrays of the forward pass.
     """
 
     workload: Workload
@@ -55,6 +59,14 @@ class Result:
     wrong: list[str]
     peak: float
     copy: float
+    is_gradient: bool = False
+
+    @property
+    def goals(self) -> dict[str, float]:
+        """What the row must reach; a gradient 75 % of the peak where the forward pass has a goal, and nothing else."""
+        if self.is_gradient:
+            return {name: GRADIENT_PEAK for name in self.workload.goals if name == "peak"}
+        return self.workload.goals
 
     @property
     def gflops(self) -> float:
@@ -112,10 +124,11 @@ def time_in_turn(calls: dict[str, Call], rounds: int, budget: float) -> dict[str
 def compare(workload: Workload, peers: list[str], options: argparse.Namespace) -> tuple[dict[str, float], list[str]]:
     """Return the times of the candidates that agree with the plan, and the names of those that do not."""
     arrays = workload.arrays(np.random.default_rng(0))
-    calls = {name: prepare(workload, arrays, options.threads) for name, prepare in OURS.items()}
+    ours, theirs = PASSES[options.direction]
+    calls = {name: prepare(workload, arrays, options.threads) for name, prepare in ours.items()}
     expected = calls["plan"]()
     for peer in peers:
-        call = PEERS[peer](workload, arrays, options.threads)
+        call = theirs[peer](workload, arrays, options.threads)
         if call is not None:
             calls[peer] = call
     wrong = [name for name, call in calls.items() if not is_close(as_array(call()), expected)]
@@ -172,7 +185,7 @@ def misses(result: Result) -> Iterator[tuple[str, str]]:
         yield "plan", f"{result.ratio('plan', *PEERS):.2f}"
     if result.ratio("function", "torch") < 1:
         yield "function", f"{result.ratio('function', 'torch'):.2f}"
-    for name, goal in result.workload.goals.items():
+    for name, goal in result.goals.items():
         if result.reached[name] < goal:
             form = ".0f" if name == "scipy" else ".0%"
             yield name, f"{result.reached[name]:{form}} of {goal:{form}}"
@@ -210,6 +223,9 @@ def describe(peaks: dict[str, float]) -> str:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Return the options of the command line."""
     parser = argparse.ArgumentParser("python -m asv_benchmarks.peers", description="Compare with other libraries.")
+    parser.add_argument(
+        "--pass", default="forward", choices=PASSES, dest="direction", help="what to compute; default: %(default)s"
+    )
     parser.add_argument("--quick", action="store_true", help="only a row or two of every sort")
     parser.add_argument("--rows", default="", metavar="REGEX", help="only rows whose name matches")
     parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated; default: %(default)s")
@@ -222,6 +238,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     options.peers = [peer for peer in options.peers.split(",") if peer]
     if unknown := set(options.peers) - set(PEERS):
         parser.error(f"--peers takes {', '.join(PEERS)}; got {', '.join(sorted(unknown))}")
+    options.peers = [peer for peer in options.peers if peer in PASSES[options.direction][1]]
     return options
 
 
@@ -256,7 +273,7 @@ def report(options: argparse.Namespace) -> Iterator[str]:
             # Another program may have had a core when the peak was measured first; the best of the run so far counts.
             dtype = workload.real_dtype
             peaks[dtype] = max(peaks[dtype], fma_peak(dtype, threads))
-            results.append(Result(workload, seconds, wrong, peaks[dtype], copy))
+            results.append(Result(workload, seconds, wrong, peaks[dtype], copy, options.direction != "forward"))
             yield line(cells(results[-1]))
     yield ""
     yield from summary(results)

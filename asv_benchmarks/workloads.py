@@ -120,9 +120,17 @@ class Workload:
         def normal(*shape: int) -> np.ndarray:
             return rng.standard_normal(shape, dtype=self.real_dtype)
 
-        reals = np.dtype(self.dtype).itemsize // np.dtype(self.real_dtype).itemsize
-        x = normal(self.batch, self.in_channels, self.length * reals).view(self.dtype)
+        x = self._data(rng, self.input_shape)
         return x, normal(*self.weight_shape), None if self.kind == "fir" else normal(self.out_channels)
+
+    def grad_output(self) -> np.ndarray:
+        """Return a gradient of the result, of unit scale and always the same."""
+        return self._data(np.random.default_rng(1), self.output_shape)
+
+    def _data(self, rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+        reals = np.dtype(self.dtype).itemsize // np.dtype(self.real_dtype).itemsize
+        batch, channels, length = shape
+        return rng.standard_normal((batch, channels, length * reals), dtype=self.real_dtype).view(self.dtype)
 
 
 def _layers(family: str, batch: int, *layers: tuple) -> Iterator[Workload]:

@@ -1,4 +1,4 @@
-"""The layer's pages: the tables are those of the declarations, examples run, the display is the layer's.
+"""The pages on the layer, training and signals: the tables are those of the declarations, examples run, the display is the layer's.
 
 ``python tests/test_layer_docs.py`` writes the tables anew.
 """
@@ -63,7 +63,7 @@ def test_display_on_the_page_is_the_layers():
     assert f"```\n{transposedConv1dLayer(11, 96, Stride=4)!r}\n```\n" in page("matlab.md")
 
 
-PAGES = ("layer.md", "matlab.md", "training.md")
+PAGES = ("layer.md", "matlab.md", "signals.md", "training.md")
 EXAMPLES = {name: re.findall(r"^```python\n(.*?)^```", page(name), re.DOTALL | re.MULTILINE) for name in PAGES}
 
 

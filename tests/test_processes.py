@@ -26,7 +26,7 @@ import threading
 
 import numpy as np
 
-from numba_tconv import ConvTranspose1d, conv_transpose1d
+from numba_tconv import ConvTranspose1d, conv_transpose1d, conv_transpose1d_backward
 from numba_tconv.reference import zero_insertion
 
 rng = np.random.default_rng(0)
@@ -535,6 +535,15 @@ def extra(call, x):
     y = call(x)
     return (memory("VmHWM") - before - y.nbytes) / MB
 
+def backward(x, weight, wrt, **options):
+    # The gradient of the output is a broadcast number, which takes no memory.
+    def call(x):
+        length = (x.shape[-1] - 1) * options.get("stride", 1) + weight.shape[-1]
+        g = np.broadcast_to(ones((1, weight.shape[1], 1)), (x.shape[0], weight.shape[1], length))
+        return getattr(conv_transpose1d_backward(g, x, weight, wrt=wrt, **options), wrt)
+
+    return call, x
+
 def ones(shape, dtype="f4"):
     return np.ones(shape, dtype)
 
@@ -556,6 +565,10 @@ calls = {
     "panels, dilated far": (plan((16, 16, 4), dilation=1 << 18), ones((16, 1 << 19))),
     "panels, long filter": (plan((1, 2, 1 << 16), stride=16), ones((2, 1, 1 << 14))),
     "panels, long frames": (plan((513, 1, 1024), stride=256), ones((513, 1 << 15))),
+    "grad_x": backward(ones((4, 64, 1 << 16)), ones((64, 64, 4)), "x", stride=2),
+    "grad_x, long frames": backward(ones((1, 513, 1 << 15)), ones((513, 1, 1024)), "x", stride=256),
+    "grad_weight": backward(ones((4, 64, 1 << 16)), ones((64, 64, 4)), "weight", stride=2),
+    "grad_weight, fir": backward(ones((1, 1, 1 << 20)), ones((1, 1, 1 << 10)), "weight", stride=2),
     "packs nothing": (lambda x, w=ones((1024, 512, 16)): conv_transpose1d(x, w, stride=8), ones((1024, 16))),
     "packs nothing, long": (lambda x, w=ones((64, 64, 2048)): conv_transpose1d(x, w, stride=8), ones((64, 400))),
 }

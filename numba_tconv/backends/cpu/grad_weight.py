@@ -8,49 +8,62 @@ sums are added in order, so the result has the same bits for any number of threa
 """
 
 import numpy as np
-from numba import types
+from numba import literally, types
 
 from numba_tconv.backends.cpu import jit, products
 from numba_tconv.backends.cpu.products import (
     BLOCK_BYTES,
     LINE_BYTES,
+    MOST_ROWS,
     even_blocks,
     integers,
     reduction,
     row_step,
     stage_windows,
+    steps_of,
 )
-from numba_tconv.backends.cpu.staging import copy_bytes, stage_samples
+from numba_tconv.backends.cpu.staging import copy_bytes, is_same_dtype, stage_samples
 from numba_tconv.backends.cpu.target import host
-from numba_tconv.backends.cpu.tile import address, panel_rows, prefetch_run
+from numba_tconv.backends.cpu.tile import address, copy_windows, panel_rows
 from numba_tconv.backends.cpu.turns import take
 from numba_tconv.geometry import Geometry
 
 # Items to aim at by cutting the samples into chunks, and the fewest samples of a chunk.
 ITEMS_WANTED = 32
+# Few items are cut while blocks of (filter, tap) are wide: then x is staged once more.
+FEWEST_ITEMS, FEWEST_LANES = 12, 128
 FEWEST_SAMPLES = 1024
+# Up to here all rows of a run are copied together: a call for each 8 samples was a quarter of the time of 72 x 8.
+SHORT_RUN = 64
 
 
 @jit.helper
-def _stage_x(x, scratch, at, problem, row, part, first, last):
-    """Stage one row of A: a channel's samples from place `first` to `last`, the signals behind each other."""
-    channel, row_part = divmod(row, problem[products.ROW_PARTS])
-    is_crossed = row_part == 1  # the imaginary result takes the other part of x, the imaginary one negative
+def _stage_x(x, scratch, at, a_r, problem, row, rows, part, first, last, lanes):
+    """Stage the rows of A: of each channel the samples from place `first` to `last`, the signals behind each other."""
+    length, row_parts = problem[products.LENGTH], problem[products.ROW_PARTS]
+    is_plain = is_same_dtype(x, scratch) and x.strides[2] == x.itemsize and x.strides[1] % x.itemsize == 0
     place = first
     while place < last:
-        n, i = divmod(place, problem[products.LENGTH])
-        run = min(problem[products.LENGTH] - i, last - place)
+        n, i = divmod(place, length)
+        run = min(length - i, last - place)
         target = at + place - first
-        # The run that follows travels into L2 meanwhile: rows lie a page or more apart.
-        following = n * x.strides[0] + channel * x.strides[1] + (i + run) * x.strides[2]
-        prefetch_run(address(x) + following, run * x.strides[2])
-        stage_samples(
-            x, n, channel, i, 1 - part if is_crossed else part, run, problem[products.LENGTH],
-            problem[products.IS_HALF_X], scratch, target,
-        )  # fmt: skip
-        if is_crossed and part == 0:
-            for k in range(run):
-                scratch[target + k] = -scratch[target + k]
+        if is_plain and run <= SHORT_RUN and row_parts == 1:
+            source = address(x) + n * x.strides[0] + row * x.strides[1] + i * x.strides[2] + part * x.strides[3]
+            copy_windows(
+                source, x.strides[1] // x.itemsize, address(scratch) + target * x.itemsize, a_r, rows, run, scratch,
+                literally(lanes),
+            )  # fmt: skip
+        else:
+            for r in range(rows):
+                channel, row_part = divmod(row + r, row_parts)
+                is_crossed = row_part == 1  # the imaginary result takes the other part of x, the imaginary one negative
+                stage_samples(
+                    x, n, channel, i, 1 - part if is_crossed else part, run, length, problem[products.IS_HALF_X],
+                    scratch, target + r * a_r,
+                )  # fmt: skip
+                if is_crossed and part == 0:
+                    for k in range(run):
+                        scratch[target + r * a_r + k] = -scratch[target + r * a_r + k]
         place += run
 
 
@@ -89,17 +102,27 @@ def kernel(x_dtype, g_dtype, dtype, V):
             for reduced_part in range(problem[products.REDUCED_PARTS]):
                 for first in range(begin, end, most):
                     last = min(end, first + most)
-                    for r in range(rows):
-                        _stage_x(x, scratch, stage + r * a_r, problem, row + r, reduced_part, first, last)
+                    _stage_x(x, scratch, stage, a_r, problem, row, rows, reduced_part, first, last, lanes)
                     stage_windows(
                         g, scratch, panels, start, problem, group * problem[products.FILTERS], part + reduced_part,
                         first, last, lane_from, lane_to, width, lanes,
                     )  # fmt: skip
+                    # The samples that follow travel into L2 meanwhile, lines of every row with every panel.
+                    count = last - first
+                    steps = steps_of(count)
+                    n_lines = -(-count * itemsize // (64 * n_panels))
+                    n, i = divmod(last, problem[products.LENGTH])
+                    channel = row // problem[products.ROW_PARTS]
+                    ahead = address(x) + n * x.strides[0] + channel * x.strides[1] + i * x.strides[2]
+                    channel_step = x.strides[1] // problem[products.ROW_PARTS]
                     for panel in range(n_panels):
                         lines = address(scratch) + (panels + panel * problem[products.PANEL_SIZE]) * itemsize
                         panel_rows(
-                            scratch, (stage, 0, 1), (lines, 0), (rows, 1, last - first), (acc + panel * width, acc_row),
-                            reduced_part == 0 and first == begin, (0, 0, 0, 0, 0), R, V, lanes, a_r,
+                            scratch, (stage, count // steps, 1), (lines, count // steps * width),
+                            (rows, steps, count // steps), (acc + panel * width, acc_row),
+                            reduced_part == 0 and first == begin,
+                            (ahead + 64 * n_lines * panel, channel_step, channel_step, n_lines, 0),
+                            R, V, lanes, a_r,
                         )  # fmt: skip
             for r in range(rows):
                 target = (chunk * problem[products.PARTS] + part) * problem[products.GROUPS] * rows_of_group
@@ -136,8 +159,10 @@ def problem(
     width, rows = vectors * host().lanes(itemsize), channels * row_parts
     n_lanes, samples = filters * geometry.filter_size, batch * geometry.length
     numbers = BLOCK_BYTES // itemsize
-    row_block, row_blocks = even_blocks(rows, numbers // row_step(itemsize), 1)
+    row_block, row_blocks = even_blocks(rows, MOST_ROWS, 1)
     lane_block, lane_blocks = even_blocks(n_lanes, numbers // most, width)
+    while parts * groups * row_blocks * lane_blocks < FEWEST_ITEMS and n_lanes > FEWEST_LANES * lane_blocks:
+        lane_block, lane_blocks = even_blocks(n_lanes, -(-n_lanes // (2 * lane_blocks)), width)
     blocks = parts * groups * row_blocks * lane_blocks
     chunks = max(1, min(-(-ITEMS_WANTED // blocks), samples // FEWEST_SAMPLES))
     chunk, chunks = even_blocks(samples, -(-samples // chunks), most)
@@ -165,6 +190,7 @@ def problem(
         products.IS_HALF_X: is_half_x,
         products.HAS_LINES: has_lines,
         products.PANEL_SIZE: panel_size,
+        products.IN_PLACE: True,
     }
     sizes = {
         products.ACC: row_block * lane_block,

@@ -8,6 +8,8 @@ register tile runs over all rows and lanes while the sums wait in L2. Time runs 
 runs of the result as it lies in memory. Every sum is taken in the same order whatever the number of threads.
 """
 
+from math import gcd
+
 import numpy as np
 from numba import types
 
@@ -18,12 +20,14 @@ from numba_tconv.backends.cpu.products import (
     MOST_LANES,
     MOST_PHASES,
     MOST_ROWS,
-    UNROLLED,
+    STEPS,
     even_blocks,
     integers,
+    places_of_taps,
     reduction,
     row_step,
     stage_taps,
+    steps_of,
 )
 from numba_tconv.backends.cpu.staging import copy_bytes, is_same_dtype, put
 from numba_tconv.backends.cpu.target import host
@@ -103,7 +107,7 @@ def kernel(g_dtype, dtype, out_dtype, V):
                 if next_summed == reduced:
                     next_row, next_summed = group * rows_of_group + (row_block + 1) % n_row_blocks * most_rows, 0
                 ahead = address(weight) + (next_row * reduced + next_summed) * itemsize
-                steps = count // UNROLLED if count % UNROLLED == 0 else 1
+                steps = steps_of(count)
                 n_lines = -(-count * itemsize // (64 * n_panels))
                 for panel in range(n_panels):
                     lines = address(scratch) + (panels + panel * problem[products.PANEL_SIZE]) * itemsize
@@ -144,21 +148,30 @@ def problem(
     itemsize = dtype.itemsize
     lanes, most = host().lanes(itemsize), reduction(itemsize)
     width, rows, time = vectors * lanes, channels * row_parts, batch * geometry.length
-    numbers = BLOCK_BYTES // itemsize
     row_block, row_blocks = even_blocks(rows, MOST_ROWS, 1)
-    lane_block, lane_blocks = even_blocks(time, min(MOST_LANES, numbers // row_block), width)
-    items = parts * groups * row_blocks * lane_blocks
-    if items < 4 * n_workers:
-        lane_block, lane_blocks = even_blocks(time, -(-time // (lane_blocks * -(-4 * n_workers // items))), 2 * width)
-        items = parts * groups * row_blocks * lane_blocks
-    if items % n_workers and items < 4 * n_workers:
-        blocks = -(-row_blocks // n_workers) * n_workers
-        row_block, row_blocks = even_blocks(rows, -(-rows // blocks), 1)
+    lane_block, lane_blocks = even_blocks(time, min(MOST_LANES, BLOCK_BYTES // itemsize // row_block), width)
+    # Few items: cut what is staged again most cheaply, grad_output for every block of rows, weights for one of time.
+    while (items := parts * groups * row_blocks * lane_blocks) < 2 * n_workers or (items % n_workers and items < 8):
+        if time > 4 * width * lane_blocks and time * row_blocks > rows * lane_blocks:
+            lane_blocks += 1
+        elif rows > 2 * host().panel_rows * row_blocks:
+            row_blocks += 1
+        else:
+            break
+    row_block, row_blocks = even_blocks(rows, -(-rows // row_blocks), 1)
+    lane_block, lane_blocks = even_blocks(time, -(-time // lane_blocks), width)
     tap_block, _ = even_blocks(geometry.filter_size, most, 1)
     filter_block = max(1, most // geometry.filter_size)
+    for steps in (STEPS, STEPS // 2):  # a reduction that is cut into so many steps can prefetch
+        unit = steps // gcd(steps, geometry.filter_size)
+        if filter_block >= unit:
+            filter_block = filter_block // unit * unit
+            break
     filter_block = filter_block if tap_block == geometry.filter_size else 1
     stride, dilation = geometry.stride, geometry.dilation
-    line = stride * (lane_block + dilation * (tap_block - 1) // stride + lanes)
+    # One signal, or as many as fill the lanes.
+    signals = lane_block // geometry.length if width % geometry.length == 0 else 1
+    line = stride * (lane_block + signals * (dilation * (tap_block - 1) // stride) + lanes)
     has_lines = stride <= MOST_PHASES and line * itemsize <= LINE_BYTES
     panel_size = most * width
     values = {
@@ -181,6 +194,8 @@ def problem(
         products.IS_HALF: is_half,
         products.HAS_LINES: has_lines,
         products.PANEL_SIZE: panel_size,
+        products.WORKERS: n_workers,
+        products.IN_PLACE: stride & (stride - 1) == 0,
     }
     sizes = {
         products.ACC: row_block * lane_block,
@@ -189,4 +204,5 @@ def problem(
         products.LINE: line if has_lines else max(lanes * most, lane_block),
         products.SPARE: line if has_lines else 0,
     }
-    return integers(geometry, values, sizes)
+    numbers, scratch = integers(geometry, values, sizes)
+    return np.append(numbers, places_of_taps(geometry, tap_block)), scratch

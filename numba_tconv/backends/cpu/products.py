@@ -21,7 +21,7 @@ import numpy as np
 from numba import literally
 
 from numba_tconv.backends.cpu import jit
-from numba_tconv.backends.cpu.staging import stage_samples, stage_steps, zero_run
+from numba_tconv.backends.cpu.staging import is_same_dtype, stage_samples, stage_steps, zero_run
 from numba_tconv.backends.cpu.tile import address, copy_windows, prefetch_run, split, transpose
 from numba_tconv.geometry import Geometry
 
@@ -30,8 +30,8 @@ REDUCTION_BYTES = 1024
 # Accumulators, staged rows and staged panels of an item: about a quarter of a megabyte each.
 BLOCK_BYTES = 1 << 18
 MOST_ROWS, MOST_LANES = 264, 512
-# Steps of the reduction between two lines that are called into the cache.
-UNROLLED = 8
+# Steps that a reduction is cut into, in each of which lines of one row of a tile are called into the cache.
+STEPS = 16
 # A run of one filter's grad_output that windows are cut from; farther apart they are fetched one by one.
 LINE_BYTES = 1 << 17
 # Beyond, neighbouring windows hardly overlap.
@@ -40,8 +40,8 @@ MOST_PHASES = 32
 (
     ITEMS, PARTS, REDUCED_PARTS, ROW_PARTS, GROUPS, ROWS, ROW_BLOCK, ROW_BLOCKS, LANES, LANE_BLOCK, LANE_BLOCKS,
     CHUNK, CHUNKS, BATCH, LENGTH, FILTERS, FILTER_SIZE, FILTER_BLOCK, TAP_BLOCK, STRIDE, DILATION, LEFT, OUTPUT_LENGTH,
-    IS_HALF, IS_HALF_X, HAS_LINES, ACC, STAGE, PANELS, PANEL_SIZE, LINE, SPARE, SCRATCH, COUNT,
-) = range(34)  # fmt: skip
+    IS_HALF, IS_HALF_X, HAS_LINES, ACC, STAGE, PANELS, PANEL_SIZE, LINE, SPARE, SCRATCH, WORKERS, IN_PLACE, PLACES,
+) = range(36)  # fmt: skip
 
 
 def reduction(itemsize: int) -> int:
@@ -55,63 +55,68 @@ def row_step(itemsize: int) -> int:
 
 
 @jit.helper
-def split_phases(scratch, line, spare, stride, count, lanes):
-    """Sort `stride * count` numbers by their place modulo the stride; return where the phases then lie.
+def steps_of(count):
+    """Return how many equal steps a reduction over `count` numbers is cut into."""
+    if count % STEPS == 0:
+        return STEPS
+    return STEPS // 2 if count % (STEPS // 2) == 0 else 1
+
+
+@jit.helper
+def split_phases(scratch, source, line, spare, stride, count, lanes):
+    """Sort `stride * count` numbers from an address on by their place modulo the stride; return where they then lie.
 
     Each factor of two is a pass of vector shuffles, the odd rest is picked number by number.
     """
     size, runs, itemsize = stride * count, 1, scratch.itemsize
     while stride % 2 == 0:
         here = size // runs
+        target = address(scratch) + spare * itemsize
         for run in range(runs):
-            source = address(scratch) + (line + run * here) * itemsize
-            target = address(scratch) + (spare + run * here) * itemsize
-            split(source, target, here // 2, scratch, literally(lanes))
-        line, spare = spare, line
+            shift = run * here * itemsize
+            split(source + shift, target + shift, here // 2, scratch, literally(lanes))
+        source, line, spare = target, spare, line
         runs, stride = 2 * runs, stride // 2
-    if stride > 1:
+    if stride > 1:  # what came in is in `line` here
         at = spare
         for run in range(runs):
             for phase in range(stride):
-                source = line + run * stride * count + phase
+                first = line + run * stride * count + phase
                 for k in range(count):
-                    scratch[at + k] = scratch[source + k * stride]
+                    scratch[at + k] = scratch[first + k * stride]
                 at += count
-        line = spare
-    return line
-
-
-@jit.helper
-def place_of_phase(phase, stride):
-    """Return the place of a phase among those that `split_phases` has sorted."""
-    place = 0
-    while stride % 2 == 0:
-        place = 2 * place + phase % 2
-        phase, stride = phase // 2, stride // 2
-    return place * stride + phase
+        source = address(scratch) + spare * itemsize
+    return source
 
 
 @jit.helper
 def _put_lanes(scratch, source, target, lane, count, panel_size, width, lanes):
-    """Copy a run of one row of B to its lanes in the panels."""
+    """Copy a run of one row of B, from an address on, to its lanes in the panels."""
     base, itemsize = address(scratch), scratch.itemsize
     while count > 0:
         panel, offset = divmod(lane, width)
         here = min(count, width - offset)
         repeats = count // width if offset == 0 and count >= width else 1
         copy_windows(
-            base + source * itemsize, width, base + (target + panel * panel_size + offset) * itemsize, panel_size,
+            source, width, base + (target + panel * panel_size + offset) * itemsize, panel_size,
             repeats, here, scratch, literally(lanes),
         )  # fmt: skip
-        source, lane, count = source + repeats * here, lane + repeats * here, count - repeats * here
+        source, lane, count = source + repeats * here * itemsize, lane + repeats * here, count - repeats * here
 
 
 @jit.helper
 def _stage_line(g, n, channel, time, part, span, problem, scratch, line, ahead):
-    """Stage one run of a filter's grad_output; the run `ahead` bytes farther travels into L2 meanwhile."""
+    """Return the address of one run of a filter's grad_output, in place where it is plain, staged elsewhere.
+
+    The run `ahead` bytes farther travels into L2 meanwhile.
+    """
     offset = n * g.strides[0] + channel * g.strides[1] + time * g.strides[2]
     prefetch_run(address(g) + offset + ahead, span * g.strides[2])
+    is_inside = time >= 0 and time + span <= problem[OUTPUT_LENGTH]
+    if is_same_dtype(g, scratch) and g.strides[2] == g.itemsize and problem[IN_PLACE] and is_inside:
+        return address(g) + offset
     stage_samples(g, n, channel, time, part, span, problem[OUTPUT_LENGTH], problem[IS_HALF], scratch, line)
+    return address(scratch) + line * scratch.itemsize
 
 
 @jit.helper
@@ -142,12 +147,46 @@ def _transpose_windows(g, scratch, at, line, problem, n, channel, part, time, n_
 
 
 @jit.helper
+def _stage_short_signals(
+    g, scratch, at, line, spare, problem, channel, part, tap, n_filters, n_taps, n, signals, width, lanes
+):
+    """`stage_taps` for signals that a panel holds several of: their phases are sorted and copied together."""
+    stride, dilation, length = problem[STRIDE], problem[DILATION], problem[LENGTH]
+    base, itemsize, in_panel = address(scratch), scratch.itemsize, width // problem[LENGTH]
+    count = length + dilation * (n_taps - 1) // stride
+    total = -(-signals * count // lanes) * lanes
+    for f in range(n_filters):
+        for signal in range(signals):
+            stage_samples(
+                g, n + signal, channel + f, dilation * tap - problem[LEFT], part, stride * count,
+                problem[OUTPUT_LENGTH], problem[IS_HALF], scratch, line + signal * stride * count,
+            )  # fmt: skip
+        phases = split_phases(scratch, base + line * itemsize, line, spare, stride, total, lanes)
+        for k in range(n_taps):
+            source = phases + (problem[PLACES + 2 * k] * total + problem[PLACES + 2 * k + 1]) * itemsize
+            target = at + (f * n_taps + k) * width
+            for signal in range(0, signals, in_panel):
+                copy_windows(
+                    source + signal * count * itemsize, count,
+                    base + (target + signal // in_panel * problem[PANEL_SIZE]) * itemsize, length,
+                    min(in_panel, signals - signal), length, scratch, literally(lanes),
+                )  # fmt: skip
+
+
+@jit.helper
 def stage_taps(g, scratch, at, start, problem, channel, part, tap, n_filters, n_taps, first, last, width, lanes):
     """Stage B for the gradient of x: rows (f, k) from `channel` and `tap` on, lanes (n, i) from `first` to `last`."""
     stride, dilation, length, panel_size = problem[STRIDE], problem[DILATION], problem[LENGTH], problem[PANEL_SIZE]
     if (last - first) % width:  # lanes that do not exist: no denormal numbers, and no NaN, from what was there before
         zero_run(scratch, at + (last - first) // width * panel_size, n_filters * n_taps * width)
     line, spare = start + problem[LINE], start + problem[SPARE]
+    base, itemsize = address(scratch), scratch.itemsize
+    if problem[HAS_LINES] and width % length == 0:
+        _stage_short_signals(
+            g, scratch, at, line, spare, problem, channel, part, tap, n_filters, n_taps, first // length,
+            (last - first) // length, width, lanes,
+        )  # fmt: skip
+        return
     place = first
     while place < last:
         n, i = divmod(place, length)
@@ -157,14 +196,14 @@ def stage_taps(g, scratch, at, start, problem, channel, part, tap, n_filters, n_
             target = at + f * n_taps * width
             if problem[HAS_LINES]:
                 count = -(-(run + dilation * (n_taps - 1) // stride) // lanes) * lanes
-                # The next block: other filters, or the samples that follow where there are no other.
+                # The next block: other filters, or where there are no other, the next item that no other worker takes.
                 has_more = problem[FILTER_BLOCK] < problem[FILTERS]
-                ahead = problem[FILTER_BLOCK] * g.strides[1] if has_more else stride * run * g.strides[2]
-                _stage_line(g, n, channel + f, time, part, stride * count, problem, scratch, line, ahead)
-                phases = split_phases(scratch, line, spare, stride, count, lanes)
+                beyond = problem[WORKERS] * problem[LANE_BLOCK] * stride * g.strides[2]
+                ahead = problem[FILTER_BLOCK] * g.strides[1] if has_more else beyond
+                run_at = _stage_line(g, n, channel + f, time, part, stride * count, problem, scratch, line, ahead)
+                phases = split_phases(scratch, run_at, line, spare, stride, count, lanes)
                 for k in range(n_taps):
-                    shift, phase = divmod(dilation * k, stride)
-                    source = phases + place_of_phase(phase, stride) * count + shift
+                    source = phases + (problem[PLACES + 2 * k] * count + problem[PLACES + 2 * k + 1]) * itemsize
                     _put_lanes(scratch, source, target + k * width, place - first, run, panel_size, width, lanes)
             elif dilation == 1:
                 _transpose_windows(
@@ -189,7 +228,16 @@ def stage_taps(g, scratch, at, start, problem, channel, part, tap, n_filters, n_
                         g, n, channel + f, time + dilation * k, stride, part, run, problem[OUTPUT_LENGTH],
                         problem[IS_HALF], scratch, line,
                     )  # fmt: skip
-                    _put_lanes(scratch, line, target + k * width, place - first, run, panel_size, width, lanes)
+                    _put_lanes(
+                        scratch,
+                        base + line * itemsize,
+                        target + k * width,
+                        place - first,
+                        run,
+                        panel_size,
+                        width,
+                        lanes,
+                    )
         place += run
 
 
@@ -212,14 +260,14 @@ def stage_windows(g, scratch, at, start, problem, channel, part, first, last, la
             time = stride * i + dilation * tap - problem[LEFT]
             if problem[HAS_LINES]:
                 span = stride * (run - 1) + dilation * (n_taps - 1) + 1
-                _stage_line(g, n, channel + f, time, part, span, problem, scratch, line, span * g.strides[2])
+                run_at = _stage_line(g, n, channel + f, time, part, span, problem, scratch, line, span * g.strides[2])
                 k = 0
                 while k < n_taps:
                     panel, offset = divmod(lane - lane_from + k, width)
                     here = min(n_taps - k, width - offset) if dilation == 1 else 1
                     target = at + panel * panel_size + (place - first) * width + offset
                     copy_windows(
-                        base + (line + dilation * k) * itemsize, stride, base + target * itemsize, width, run, here,
+                        run_at + dilation * k * itemsize, stride, base + target * itemsize, width, run, here,
                         scratch, literally(lanes),
                     )  # fmt: skip
                     k += here
@@ -230,7 +278,9 @@ def stage_windows(g, scratch, at, start, problem, channel, part, first, last, la
                         problem[IS_HALF], scratch, line,
                     )  # fmt: skip
                     target = at + (place - first + row) * width
-                    _put_lanes(scratch, line, target, lane - lane_from, n_taps, panel_size, width, lanes)
+                    _put_lanes(
+                        scratch, base + line * itemsize, target, lane - lane_from, n_taps, panel_size, width, lanes
+                    )
             lane += n_taps
         place += run
 
@@ -247,6 +297,24 @@ def even_blocks(size: int, most: int, unit: int) -> tuple[int, int]:
     share = -(-size // -(-size // max(unit, most)))
     block = -(-share // unit) * unit
     return block, -(-size // block)
+
+
+def place_of_phase(phase: int, stride: int) -> int:
+    """Return the place of a phase among those that `split_phases` has sorted."""
+    place = 0
+    while stride % 2 == 0:
+        place = 2 * place + phase % 2
+        phase, stride = phase // 2, stride // 2
+    return place * stride + phase
+
+
+def places_of_taps(geometry: Geometry, taps: int) -> list[int]:
+    """Return for each tap the place of its phase and its shift, to follow the other integers from PLACES on."""
+    places = []
+    for k in range(taps):
+        shift, phase = divmod(geometry.dilation * k, geometry.stride)
+        places += [place_of_phase(phase, geometry.stride), shift]
+    return places
 
 
 def integers(geometry: Geometry, values: dict[int, int], sizes: dict[int, int]) -> tuple[np.ndarray, int]:
@@ -266,4 +334,4 @@ def integers(geometry: Geometry, values: dict[int, int], sizes: dict[int, int]) 
         OUTPUT_LENGTH: geometry.output_length,
         SCRATCH: begin,
     }
-    return np.array([int(values.get(k, 0)) for k in range(COUNT)], np.int64), begin
+    return np.array([int(values.get(k, 0)) for k in range(PLACES)], np.int64), begin
