@@ -1,4 +1,4 @@
-"""The pages on the layer, training and signals: the tables are those of the declarations, examples run, the display is the layer's.
+"""The pages on layers, training and signals: tables are those of the declarations, examples run, the display is right.
 
 ``python tests/test_layer_docs.py`` writes the tables anew.
 """

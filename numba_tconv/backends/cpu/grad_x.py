@@ -22,6 +22,7 @@ from numba_tconv.backends.cpu.products import (
     MOST_ROWS,
     STEPS,
     even_blocks,
+    factors,
     integers,
     places_of_taps,
     reduction,
@@ -31,7 +32,7 @@ from numba_tconv.backends.cpu.products import (
 )
 from numba_tconv.backends.cpu.staging import copy_bytes, is_same_dtype, put
 from numba_tconv.backends.cpu.target import host
-from numba_tconv.backends.cpu.tile import address, panel_rows
+from numba_tconv.backends.cpu.tile import MOST_WOVEN, address, panel_rows
 from numba_tconv.backends.cpu.turns import take
 from numba_tconv.geometry import Geometry
 
@@ -195,7 +196,8 @@ def problem(
         products.HAS_LINES: has_lines,
         products.PANEL_SIZE: panel_size,
         products.WORKERS: n_workers,
-        products.IN_PLACE: stride & (stride - 1) == 0,
+        # Sorting number by number reads scratch alone.
+        products.IN_PLACE: max(factors(stride), default=1) <= MOST_WOVEN,
     }
     sizes = {
         products.ACC: row_block * lane_block,

@@ -22,7 +22,7 @@ from numba import literally
 
 from numba_tconv.backends.cpu import jit
 from numba_tconv.backends.cpu.staging import is_same_dtype, stage_samples, stage_steps, zero_run
-from numba_tconv.backends.cpu.tile import address, copy_windows, prefetch_run, split, transpose
+from numba_tconv.backends.cpu.tile import MOST_WOVEN, address, copy_windows, deinterleave, prefetch_run, transpose
 from numba_tconv.geometry import Geometry
 
 # Of the numbers that are summed up between two visits to the accumulators.
@@ -63,29 +63,36 @@ def steps_of(count):
 
 
 @jit.helper
+def largest_factor(stride):
+    """Return how many phases one pass tells apart: a factor that `deinterleave` takes, or all."""
+    for factor in range(MOST_WOVEN, 1, -1):
+        if stride % factor == 0:
+            return factor
+    return stride
+
+
+@jit.helper
 def split_phases(scratch, source, line, spare, stride, count, lanes):
     """Sort `stride * count` numbers from an address on by their place modulo the stride; return where they then lie.
 
-    Each factor of two is a pass of vector shuffles, the odd rest is picked number by number.
+    A factor up to MOST_WOVEN at a time is a pass of vector shuffles; a stride without one is sorted number by number.
     """
-    size, runs, itemsize = stride * count, 1, scratch.itemsize
-    while stride % 2 == 0:
-        here = size // runs
-        target = address(scratch) + spare * itemsize
-        for run in range(runs):
-            shift = run * here * itemsize
-            split(source + shift, target + shift, here // 2, scratch, literally(lanes))
-        source, line, spare = target, spare, line
-        runs, stride = 2 * runs, stride // 2
-    if stride > 1:  # what came in is in `line` here
-        at = spare
-        for run in range(runs):
-            for phase in range(stride):
-                first = line + run * stride * count + phase
-                for k in range(count):
-                    scratch[at + k] = scratch[first + k * stride]
-                at += count
-        source = address(scratch) + spare * itemsize
+    size, itemsize = stride * count, scratch.itemsize
+    while stride > 1:
+        factor = largest_factor(stride)
+        target, run, part = address(scratch) + spare * itemsize, stride * count, stride // factor * count
+        for first in range(0, size, run):
+            if factor <= MOST_WOVEN:
+                for k in range(0, part, lanes):
+                    deinterleave(
+                        source + (first + k * factor) * itemsize, target + (first + k) * itemsize, part, scratch,
+                        factor, literally(lanes),
+                    )  # fmt: skip
+            else:  # what came in is in `line` here
+                for phase in range(factor):
+                    for k in range(part):
+                        scratch[spare + first + phase * part + k] = scratch[line + first + phase + k * factor]
+        source, line, spare, stride = target, spare, line, stride // factor
     return source
 
 
@@ -299,13 +306,22 @@ def even_blocks(size: int, most: int, unit: int) -> tuple[int, int]:
     return block, -(-size // block)
 
 
+def factors(stride: int) -> list[int]:
+    """Return the passes of `split_phases`."""
+    found = []
+    while stride > 1:
+        found.append(largest_factor.py_func(stride))
+        stride //= found[-1]
+    return found
+
+
 def place_of_phase(phase: int, stride: int) -> int:
     """Return the place of a phase among those that `split_phases` has sorted."""
     place = 0
-    while stride % 2 == 0:
-        place = 2 * place + phase % 2
-        phase, stride = phase // 2, stride // 2
-    return place * stride + phase
+    for factor in factors(stride):
+        place = factor * place + phase % factor
+        phase //= factor
+    return place
 
 
 def places_of_taps(geometry: Geometry, taps: int) -> list[int]:

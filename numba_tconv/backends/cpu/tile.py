@@ -470,29 +470,6 @@ def copy_windows(typingctx, source, s_w, target, t_w, count, run, like, lanes):
     return types.void(size, size, size, size, size, size, like, lanes), codegen
 
 
-@intrinsic(prefer_literal=True)
-def split(typingctx, source, target, pairs, like, lanes):
-    """`target[i], target[pairs + i] = source[2*i], source[2*i + 1]` for i < pairs, a multiple of `lanes`: addresses."""
-    if not _are_literals(lanes):
-        return None
-    size = types.intp
-
-    def codegen(context, builder, sig, args):
-        vectors = _Vectors(context, builder, context.get_value_type(sig.args[3].dtype), sig.args[4].literal_value)
-        source, target = (builder.inttoptr(args[k], vectors.scalar.as_pointer()) for k in (0, 1))
-        width = vectors.index(vectors.lanes)
-        with cgutils.for_range(builder, builder.sdiv(args[2], width)) as chunk:
-            at = builder.mul(chunk.index, width)
-            first = builder.mul(at, vectors.index(2))
-            a, b = vectors.load(source, first), vectors.load(source, builder.add(first, width))
-            for half in (0, 1):
-                value = vectors.shuffle(a, b, range(half, 2 * vectors.lanes, 2))
-                vectors.store(value, target, builder.add(at, args[2]) if half else at)
-        return context.get_dummy_value()
-
-    return types.void(size, size, size, like, lanes), codegen
-
-
 @intrinsic
 def prefetch_run(typingctx, start, size):
     """Call `size` bytes from an address on into L2; what does not exist is no fault."""
