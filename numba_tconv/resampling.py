@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from numba_tconv.arguments import as_array, check_out
+from numba_tconv.arguments import as_array, check_no_out, check_out, is_lazy
 from numba_tconv.backends import check_device
 from numba_tconv.boundaries import MODES
 from numba_tconv.geometry import as_integer
+from numba_tconv.lazy import Run, bank, continued, filtered
 from numba_tconv.polyphase import Polyphase
 
 Array = NDArray[Any]
@@ -197,10 +198,34 @@ def _run(
     polyphase: Polyphase, x: Array, axis: int, left: int, count: int, mode: str, cval: complex, out: Array | None
 ) -> Array:
     """Allocate or check the output, and compute it."""
+    if is_lazy(x):
+        check_no_out(out)
+        return _run_lazily(polyphase, x, axis, left, count, mode, cval)
     dtype, shape = polyphase.result_dtype(x.dtype), polyphase.result_shape(x.shape, axis, count)
     result = np.empty(shape, dtype) if out is None else check_out(out, shape, dtype, (x, polyphase.h))
     polyphase.write(x, axis, left, result, mode, cval)
     return result
+
+
+def _run_lazily(polyphase: Polyphase, x: Any, axis: int, left: int, count: int, mode: str, cval: complex) -> Any:
+    """`_run` of a dask.array."""
+    up, down, dtype = polyphase.up, polyphase.down, polyphase.result_dtype(x.dtype)
+    if mode != "constant" or cval != 0:
+        # As many made-up samples as outputs see.
+        before = max(0, polyphase.halo - left // up)
+        after = max(0, (left + (count - 1) * down) // up + 1 - x.shape[axis])
+        x, left = continued(x, axis, before, after, dtype, mode, cval), left + before * up
+    h, chunks = bank(polyphase.h, x, axis)
+    method = "fft" if polyphase.by_fft else "direct"
+    return filtered(
+        _filter_block, x, h, axis=axis, rates=(up, down), halo=polyphase.halo, run=Run(left, count), dtype=dtype,
+        chunks=chunks, up=up, down=down, method=method, time=axis,
+    )  # fmt: skip
+
+
+def _filter_block(x: Array, h: Array, *, run: Run, up: int, down: int, method: str, time: int) -> Array:
+    polyphase = Polyphase(h if h.ndim == 1 else np.moveaxis(h, time, -1), up, down, method)
+    return _run(polyphase, x, time, run.left, run.size, "constant", 0, None)
 
 
 def as_taps(h: ArrayLike) -> Array:
@@ -213,7 +238,7 @@ def as_taps(h: ArrayLike) -> Array:
 
 def as_signal(x: ArrayLike, axis: int) -> tuple[Array, int]:
     """Return signals as an array, and the axis of time counted from the end."""
-    array = as_array("x", x)
+    array = as_array("x", x, may_be_lazy=True)
     try:
         place = axis.__index__()
     except AttributeError:
