@@ -36,12 +36,15 @@ def check_options(stride: int, padding: Padding, output_padding: int, groups: in
     )
 
 
-def as_array(name: str, value: Any) -> NDArray[Any]:
-    """Return `value` as an aligned array of a native dtype that is computed with."""
+def as_array(name: str, value: Any, *, may_be_lazy: bool = False) -> NDArray[Any]:
+    """Return `value` as an aligned array of a native dtype that is computed with, or as a lazy one of such blocks."""
     if type(value) is np.ndarray:
         array = value
     elif isinstance(value, np.ma.MaskedArray):  # asarray would drop the mask
         raise _dtype_error(name, "a masked array")
+    elif may_be_lazy and type(value).__module__.startswith("dask.array"):  # Dask itself is not imported here
+        lazy: NDArray[Any] = _as_lazy_array(name, value)  # Dask's arrays do as NumPy's, as far as types go
+        return lazy
     else:
         try:
             array = np.asarray(value)
@@ -52,6 +55,30 @@ def as_array(name: str, value: Any) -> NDArray[Any]:
     if not (array.flags.aligned and array.dtype.isnative):
         array = array.astype(array.dtype.newbyteorder("="))
     return array
+
+
+def _as_lazy_array(name: str, value: Any) -> Any:
+    """Return a `dask.array` whose blocks `as_array` will take."""
+    if type(value._meta) is not np.ndarray:
+        raise _dtype_error(name, f"a dask.array of {type(value._meta).__name__}")
+    if value.dtype.char not in _DTYPES:
+        raise _dtype_error(name, value.dtype)
+    if any(size != size for size in value.shape):
+        raise ValueError(
+            f"{name} must have known chunk sizes, see its compute_chunk_sizes(); got the shape {value.shape}"
+        )
+    return value
+
+
+def is_lazy(array: Any) -> bool:
+    """Whether what `as_array` has passed is a `dask.array`."""
+    return not isinstance(array, np.ndarray)
+
+
+def check_no_out(out: object) -> None:
+    """Refuse `out` where the result is lazy."""
+    if out is not None:
+        raise TypeError(f"out must be left out where x is a dask.array; got {type(out).__name__}")
 
 
 def _dtype_error(name: str, got: object) -> TypeError:
@@ -81,17 +108,17 @@ def check_bias(bias: ArrayLike | None, weight: NDArray[Any], groups: int) -> NDA
     return array
 
 
-def check_x(x: ArrayLike, in_channels: int) -> NDArray[Any]:
+def check_x(x: ArrayLike, in_channels: int, *, may_be_lazy: bool = False) -> NDArray[Any]:
     """Return `x` as (batch, in_channels, length) or (in_channels, length)."""
-    array = check_channels(x, in_channels)
+    array = check_channels(x, in_channels, may_be_lazy=may_be_lazy)
     if array.shape[-1] == 0:
         raise ValueError(f"x must have at least one sample; got the shape {array.shape}")
     return array
 
 
-def check_channels(x: ArrayLike, in_channels: int) -> NDArray[Any]:
+def check_channels(x: ArrayLike, in_channels: int, *, may_be_lazy: bool = False) -> NDArray[Any]:
     """`check_x`, for any number of samples."""
-    array = as_array("x", x)
+    array = as_array("x", x, may_be_lazy=may_be_lazy)
     if array.ndim not in (2, 3):
         raise ValueError(
             f"x must have the shape (batch, in_channels, length) or (in_channels, length); got {array.shape}"

@@ -13,7 +13,15 @@ MODES = (
 )  # fmt: skip
 
 
-def extended(x: NDArray[Any], start: int, stop: int, dtype: np.dtype[Any], mode: str, cval: complex) -> NDArray[Any]:
+def extended(
+    x: NDArray[Any],
+    start: int,
+    stop: int,
+    dtype: np.dtype[Any],
+    mode: str,
+    cval: complex,
+    whole_length: int | None = None,
+) -> NDArray[Any]:
     """Return the samples `start` to `stop` of `x` (..., time), continued beyond both ends without limit.
 
     Parameters
@@ -35,6 +43,9 @@ def extended(x: NDArray[Any], start: int, stop: int, dtype: np.dtype[Any], mode:
             smooth, line   straight on: through the two samples at an end, through the first and the last
     cval : number
         Of 'constant'.
+    whole_length : int, optional
+        Of a signal of which `x` has only so many samples of both ends that `start` and `stop` do not go on beyond them
+        by more than half of those.
 
     Returns
     -------
@@ -57,7 +68,7 @@ def extended(x: NDArray[Any], start: int, stop: int, dtype: np.dtype[Any], mode:
         return at(inside)
     first, last = at([0]), at([-1])
     if mode in ("smooth", "line"):
-        mean = (last - first) / (length - 1)
+        mean = (last - first) / ((whole_length or length) - 1)
         before, after = (at([1]) - first, last - at([-2])) if mode == "smooth" else (mean, mean)
         line: NDArray[Any] = at(inside) + np.minimum(i, 0) * before + np.maximum(i - length + 1, 0) * after
         return line.astype(dtype)

@@ -16,16 +16,19 @@ from numba_tconv.arguments import (
     Options,
     check_bias,
     check_channels,
+    check_no_out,
     check_options,
     check_out,
     check_weight,
     check_x,
     computed_dtype,
+    is_lazy,
     result_dtype,
 )
 from numba_tconv.backends import check_device
 from numba_tconv.geometry import Geometry, Padding, geometry, window
 from numba_tconv.gradients import EVERYTHING, Gradients, conv_transpose1d_backward
+from numba_tconv.lazy import Run, filtered
 from numba_tconv.streaming import Stream
 
 
@@ -64,12 +67,17 @@ def _layout(shape: tuple[int, int, int], weight: np.dtype[Any], options: Options
 def _prepare(weight: NDArray[Any], bias: NDArray[Any] | None, options: Options, x: np.dtype[Any]) -> _Prepared:
     """Choose the dtype and the layout, spread the bias over real parts."""
     dtype = result_dtype(x, weight.dtype)
+    _check_kind(bias, dtype)
     layout = _layout(weight.shape, weight.dtype, options, x)
     if bias is None:
         return _Prepared(dtype, layout, layout.zero_bias)
-    if bias.dtype.kind == "c" and dtype.kind != "c":
-        raise TypeError(f"bias must be real where x and weight are; got {bias.dtype}")
     return _Prepared(dtype, layout, bias.astype(dtype if dtype.kind == "c" else layout.dtype).view(layout.dtype))
+
+
+def _check_kind(bias: NDArray[Any] | None, dtype: np.dtype[Any]) -> None:
+    """Refuse a complex bias of a real output."""
+    if bias is not None and bias.dtype.kind == "c" and dtype.kind != "c":
+        raise TypeError(f"bias must be real where x and weight are; got {bias.dtype}")
 
 
 def _run(
@@ -93,6 +101,39 @@ def _run(
     else:
         forward(prepared.layout, shape, x, weights, prepared.bias, result)
     return result
+
+
+def _run_lazily(
+    shape: Geometry, x: Any, weight: NDArray[Any], bias: NDArray[Any] | None, options: Options
+) -> NDArray[Any]:
+    """`_run` of a dask.array; channels come together in one chunk."""
+    dtype = result_dtype(x.dtype, weight.dtype)
+    _check_kind(bias, dtype)
+    x = x.rechunk({-2: -1})
+    halo = shape.dilation * (shape.filter_size - 1) // shape.stride
+    chunks = (*x.chunks[:-2], (weight.shape[1] * options.groups,), ())
+    run = Run(shape.left, shape.output_length)
+    result: NDArray[Any] = filtered(
+        _run_block, x, axis=-1, rates=(shape.stride, 1), halo=halo, run=run, dtype=dtype, chunks=chunks,
+        weight=weight, bias=bias, groups=options.groups, stride=options.stride, dilation=options.dilation,
+    )  # fmt: skip
+    return result
+
+
+def _run_block(
+    x: NDArray[Any],
+    *,
+    run: Run,
+    weight: NDArray[Any],
+    bias: NDArray[Any] | None,
+    groups: int,
+    stride: int,
+    dilation: int,
+) -> NDArray[Any]:
+    """Compute some samples of the full output of a block; those behind its end are the bias alone."""
+    shape = window(x.shape[-1], weight.shape[2], stride, dilation, run.left, run.size)
+    prepared = _prepare(weight, bias, Options(stride, (0, 0), 0, groups, dilation), x.dtype)
+    return _run(_cpu().forward_once, prepared, shape, x, weight, weight.shape[1] * groups, None, ())
 
 
 def conv_transpose1d(
@@ -173,11 +214,14 @@ def conv_transpose1d(
     options = check_options(stride, padding, output_padding, groups, dilation)
     weight = check_weight(weight, options)
     bias = check_bias(bias, weight, options.groups)
-    x = check_x(x, weight.shape[0])
+    x = check_x(x, weight.shape[0], may_be_lazy=True)
     check_device(device)
     shape = geometry(
         x.shape[-1], weight.shape[2], options.stride, options.padding, options.output_padding, options.dilation
     )
+    if is_lazy(x):
+        check_no_out(out)
+        return _run_lazily(shape, x, weight, bias, options)
     inputs = (weight,) if bias is None else (weight, bias)
     filters = weight.shape[1] * options.groups
     prepared = _prepare(weight, bias, options, x.dtype)
@@ -264,10 +308,13 @@ class ConvTranspose1d:
         ndarray, (batch, out_channels, output_length) or (out_channels, output_length)
             As of `conv_transpose1d`.
         """
-        x = check_x(x, self._weight.shape[0])
-        prepared, panels = self._prepared_for(x.dtype)
+        x = check_x(x, self._weight.shape[0], may_be_lazy=True)
         stride, padding, output_padding, _, dilation = self._options
         shape = geometry(x.shape[-1], self._weight.shape[2], stride, padding, output_padding, dilation)
+        if is_lazy(x):
+            check_no_out(out)
+            return _run_lazily(shape, x, self._weight, self._bias, self._options)
+        prepared, panels = self._prepared_for(x.dtype)
         return _run(_cpu().forward, prepared, shape, x, panels, self._filters, out, ())
 
     def backward(self, grad_output: ArrayLike, x: ArrayLike, *, wrt: str | Collection[str] = EVERYTHING) -> Gradients:

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from numba_tconv.arguments import as_array, check_out
+from numba_tconv.arguments import as_array, check_no_out, check_out, is_lazy
 from numba_tconv.backends import check_device
 from numba_tconv.boundaries import MODES
 from numba_tconv.geometry import as_integer
+from numba_tconv.lazy import Run, bank, continued, filtered
 from numba_tconv.overlap_save import fft_is_faster
 from numba_tconv.polyphase import Polyphase, full_length, result_dtype, result_shape
 from numba_tconv.streaming import Stream
@@ -103,17 +104,14 @@ def upfirdn(
     array([[ 1.,  3.,  5.,  3.],
            [ 1.,  1.,  1., -3.]])
     """
-    filters, signal = as_array("h", h), as_array("x", x)
+    filters, signal = as_array("h", h), as_array("x", x, may_be_lazy=True)
     arguments = (filters.shape, filters.dtype, signal.shape, signal.dtype, up, down, axis, mode, method, device)
     try:
         plan = _plan(*arguments)
     except TypeError:  # what cannot be looked up is refused with a better word
         plan = _plan.__wrapped__(*arguments)
-    result = (
-        np.empty(plan.shape, plan.dtype) if out is None else check_out(out, plan.shape, plan.dtype, (signal, filters))
-    )
-    Polyphase(filters, plan.up, plan.down, by_fft=plan.by_fft).write(signal, plan.axis, 0, result, mode, cval)
-    return result
+    polyphase = Polyphase(filters, plan.up, plan.down, by_fft=plan.by_fft)
+    return _run(polyphase, signal, plan.axis, 0, plan.shape, plan.dtype, mode, cval, out)
 
 
 class _Plan(NamedTuple):
@@ -206,7 +204,7 @@ def resample_poly(
     >>> bool(np.abs(error[40:-40]).max() < 3e-3)
     True
     """
-    signal = as_array("x", x)
+    signal = as_array("x", x, may_be_lazy=True)
     check_choice("padtype", padtype, (*BACKGROUNDS, *MODES))
     if cval is not None and padtype != "constant":
         raise ValueError(f"cval must be left out unless padtype is 'constant'; got {cval!r} with {padtype!r}")
@@ -220,15 +218,52 @@ def resample_poly(
     if is_equal:
         return signal.copy()
     count = -(-signal.shape[plan.axis] * up // down)
-    result = np.empty(result_shape(taps.shape, signal.shape, plan.axis, count), plan.dtype)
+    shape = result_shape(taps.shape, signal.shape, plan.axis, count)
     polyphase = Polyphase(taps, up, down, by_fft=plan.by_fft)
     if padtype not in BACKGROUNDS:
-        polyphase.write(signal, plan.axis, centre, result, padtype, cval or 0)
-        return result
+        return _run(polyphase, signal, plan.axis, centre, shape, plan.dtype, padtype, cval or 0, None)
     background = BACKGROUNDS[padtype](signal, axis=axis, keepdims=True)
-    polyphase.write(signal - background, plan.axis, centre, result)
+    result = _run(polyphase, signal - background, plan.axis, centre, shape, plan.dtype, "constant", 0, None)
     result += background
     return result
+
+
+def _run(
+    polyphase: Polyphase, x: Array, axis: int, left: int, shape: tuple[int, ...], dtype: np.dtype[Any], mode: str,
+    cval: complex, out: Array | None,
+) -> Array:  # fmt: skip
+    """Allocate or check the output, and compute it."""
+    if is_lazy(x):
+        check_no_out(out)
+        return _run_lazily(polyphase, x, axis, left, shape[axis], dtype, mode, cval)
+    result = np.empty(shape, dtype) if out is None else check_out(out, shape, dtype, (x, polyphase.h))
+    polyphase.write(x, axis, left, result, mode, cval)
+    return result
+
+
+def _run_lazily(
+    polyphase: Polyphase, x: Any, axis: int, left: int, count: int, dtype: np.dtype[Any], mode: str, cval: complex
+) -> Array:
+    """`_run` of a dask.array."""
+    up, down, halo = polyphase.up, polyphase.down, polyphase.halo
+    if mode != "constant" or cval != 0:
+        # As many made-up samples as outputs see.
+        before = max(0, halo - left // up)
+        after = max(0, (left + (count - 1) * down) // up + 1 - x.shape[axis])
+        x, left = continued(x, axis, before, after, dtype, mode, cval), left + before * up
+    h, chunks = bank(polyphase.h, x, axis)
+    result: Array = filtered(
+        _filter_block, x, h, axis=axis, rates=(up, down), halo=halo, run=Run(left, count), dtype=dtype,
+        chunks=chunks, up=up, down=down, by_fft=polyphase.by_fft, time=axis,
+    )  # fmt: skip
+    return result
+
+
+def _filter_block(x: Array, h: Array, *, run: Run, up: int, down: int, by_fft: bool, time: int) -> Array:
+    """Compute some outputs of a block."""
+    taps = h if h.ndim == 1 else np.moveaxis(h, time, -1)
+    shape, dtype = result_shape(taps.shape, x.shape, time, run.size), result_dtype(taps.dtype, x.dtype)
+    return _run(Polyphase(taps, up, down, by_fft=by_fft), x, time, run.left, shape, dtype, "constant", 0, None)
 
 
 class Upsampler(Stream):

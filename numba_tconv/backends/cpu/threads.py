@@ -8,6 +8,8 @@ changed; `numba.set_num_threads` is respected.
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,7 @@ def _layer() -> str:
 
 _forked = _is_forked_child()
 _one_launch = threading.Lock()
+_here = threading.local()
 
 
 def _enter_forked_child() -> None:
@@ -56,9 +59,22 @@ if hasattr(os, "register_at_fork"):
 
 def workers(work: int) -> int:
     """Return how many threads a problem of `work` multiply-adds is split over."""
-    if work < PARALLEL_WORK or _forked:
+    if work < PARALLEL_WORK or _forked or getattr(_here, "is_alone", False):
         return 1
     return numba.get_num_threads()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep what this Python thread calls on it, for pools that have a thread for every core already.
+
+    `numba.set_num_threads(1)` would do so too, but starts Numba's own threads first.
+    """
+    before, _here.is_alone = getattr(_here, "is_alone", False), True
+    try:
+        yield
+    finally:
+        _here.is_alone = before
 
 
 @jit.once
