@@ -1,7 +1,8 @@
-"""The command `numba-tconv`: a demo on real data, and the facts to put into a bug report.
+"""The command `numba-tconv`: files at another rate, a demo on real data, and the facts to put into a bug report.
 
-Here belong the command line and what `info` prints; the demo itself is `demo.py`. Exit codes: 0 done, 1 it could not
-be done or the demo's check failed (one line on stderr says why), 2 the command line was not understood.
+Here belong the command line and what `info` prints; the demo itself is `demo.py`, the way from file to file
+`conversion.py`. Exit codes: 0 done, 1 it could not be done or the demo's check failed (one line on stderr says why), 2
+the command line was not understood, 130 interrupted.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from numba_tconv import __version__
+from numba_tconv.geometry import as_integer
 
 PACKAGES = ("numpy", "numba", "llvmlite", "scipy")
 DEMO_EXTRA = ("pywt", "matplotlib")
@@ -33,9 +35,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     try:
+        if arguments.command == "upsample":
+            return _upsample(arguments)
         return _demo(arguments.output) if arguments.command == "demo" else _info()
+    except BrokenPipeError:  # nobody reads on; Python would complain once more when it closes the pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
         return _fail(str(error))
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -44,8 +54,40 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser("demo", help="upsample a real ECG, check it against SciPy, time both, draw a PNG")
     demo.add_argument("--output", type=Path, default="numba-tconv-demo.png", help="the PNG (default: %(default)s)")
+    upsample = commands.add_parser(
+        "upsample", help="change the sampling rate of a .wav, .npy or .csv file, or of a pipe"
+    )
+    upsample.add_argument("input", metavar="IN", help="a .wav, .npy or .csv file, or - for float32 on standard input")
+    upsample.add_argument("output", metavar="OUT", help="a file of the same format, or - for standard output")
+    upsample.add_argument("--up", type=_positive, required=True, help="samples to make of each `--down`")
+    upsample.add_argument("--down", type=_positive, default=1, help="default: %(default)s")
+    filters = upsample.add_mutually_exclusive_group()
+    filters.add_argument("--taps", type=Path, help="a .npy file with the low-pass filter, unit gain")
+    filters.add_argument("--beta", type=float, default=5.0, help="of the Kaiser window (default: %(default)s)")
+    upsample.add_argument("--axis", type=int, default=0, help="time in a .npy file (default: %(default)s)")
+    upsample.add_argument("--chunk", type=_positive, default=1 << 16, help="samples at a time (default: %(default)s)")
     commands.add_parser("info", help="print versions, threads, vector width, cache folder")
     return parser
+
+
+def _positive(text: str) -> int:
+    try:
+        return as_integer("it", int(text), 1)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a positive int; got {text}") from None
+
+
+def _upsample(arguments: argparse.Namespace) -> int:
+    from numba_tconv.conversion import convert
+
+    options = {name: getattr(arguments, name) for name in ("up", "down", "taps", "beta", "axis", "chunk")}
+    try:
+        clipped = convert(arguments.input, arguments.output, **options)
+    except (ValueError, TypeError) as error:
+        return _fail(str(error))
+    if clipped:
+        print(f"numba-tconv: {clipped} samples lay beyond full scale, and were clipped", file=sys.stderr)
+    return 0
 
 
 def _fail(message: str) -> int:

@@ -211,7 +211,7 @@ def resample_poly(
     rates = as_rate("up", up), as_rate("down", down)
     up, down = (rate // gcd(*rates) for rate in rates)
     is_equal = up == down
-    taps, centre = (np.ones(1), 0) if is_equal else _low_pass(signal.dtype, up, down, window)
+    taps, centre = (np.ones(1), 0) if is_equal else low_pass(signal.dtype, up, down, window)
     plan = _plan.__wrapped__(
         taps.shape, taps.dtype, signal.shape, signal.dtype, up, down, axis, "constant", method, device
     )
@@ -370,7 +370,7 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}; got {value!r}")
 
 
-def _low_pass(dtype: np.dtype[Any], up: int, down: int, window: Any) -> tuple[Array, int]:
+def low_pass(dtype: np.dtype[Any], up: int, down: int, window: Any) -> tuple[Array, int]:
     """Return the filter of `resample_poly` and the place of its centre: SciPy's design, or the caller's taps."""
     if isinstance(window, (list, np.ndarray)):
         taps = as_array("window", window)

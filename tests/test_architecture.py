@@ -21,7 +21,8 @@ PACKAGE = Path(numba_tconv.__file__).parent
 FLOORS = (
     {"__init__", "__main__"},
     {"cli"},
-    {"demo"},
+    {"demo", "conversion"},
+    {"files"},
     {"training"},
     {"options", "progress"},
     {"solvers"},

@@ -132,19 +132,25 @@ def kernel(dtype):
                 for part in range(x_unit):
                     place = stage + (i % step * x_unit + part) * problem[PLANE_ROW] + i // step
                     rows[table + i * x_unit + part] = address(scratch) + place * itemsize
-            for p in range(phases):
-                q, r = divmod(problem[LEFT] + down * (first_phase + p), up)
-                count = n_taps * reduced if r < problem[PHASES] else 0
-                for part in range(out_unit):
-                    # Real taps take each part of the input by itself, complex ones all of them in turn.
-                    last_part = part if sets == 1 else x_unit - 1
-                    tap_set = c % problem[BANKS] * sets + part % sets
-                    sum_rows(
-                        rows, table + (q - i_from) * x_unit + last_part, x_unit if sets == 1 else 1,
-                        taps, (tap_set * problem[PHASES] + r) * n_taps * reduced, count,
-                        address(scratch) + (sums + (p * out_unit + part) * problem[SUM_ROW]) * itemsize, 0, padded,
-                        SUM_VECTORS, lanes,
-                    )  # fmt: skip
+            # A few vectors of all phases before the next ones: neighbouring phases read the same rows, which then stay
+            # in L1. Phase by phase, a million outputs of 160/147 took 1.27 ms instead of 1.06.
+            for start in range(0, padded, SUM_VECTORS * lanes):
+                q, r = divmod(problem[LEFT] + down * first_phase, up)
+                for p in range(phases):
+                    count = n_taps * reduced if r < problem[PHASES] else 0
+                    for part in range(out_unit):
+                        # Real taps take each part of the input by itself, complex ones all of them in turn.
+                        last_part = part if sets == 1 else x_unit - 1
+                        tap_set = c % problem[BANKS] * sets + part % sets
+                        sum_rows(
+                            rows, table + (q - i_from) * x_unit + last_part, x_unit if sets == 1 else 1,
+                            taps, (tap_set * problem[PHASES] + r) * n_taps * reduced, count,
+                            address(scratch) + (sums + (p * out_unit + part) * problem[SUM_ROW]) * itemsize,
+                            start, min(padded, start + SUM_VECTORS * lanes), SUM_VECTORS, lanes,
+                        )  # fmt: skip
+                    q, r = q + down // up, r + down % up
+                    if r >= up:
+                        q, r = q + 1, r - up
             _store(
                 out, scratch, sums, problem, n * out.strides[0] + c * out.strides[1], first_period, periods,
                 first_phase, phases, literally(lanes),
