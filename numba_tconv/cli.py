@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     filters.add_argument("--taps", type=Path, help="a .npy file with the low-pass filter, unit gain")
     filters.add_argument("--beta", type=float, default=5.0, help="of the Kaiser window (default: %(default)s)")
     upsample.add_argument("--axis", type=int, default=0, help="time in a .npy file (default: %(default)s)")
-    upsample.add_argument("--chunk", type=_positive, default=1 << 16, help="samples at a time (default: %(default)s)")
+    upsample.add_argument("--chunk", type=_positive, default=1 << 18, help="samples at a time (default: %(default)s)")
     commands.add_parser("info", help="print versions, threads, vector width, cache folder")
     return parser
 
