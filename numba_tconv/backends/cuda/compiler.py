@@ -1,0 +1,59 @@
+"""The compiler of kernels for NVIDIA GPUs: which package it is, how a kernel is made, and why there is none.
+
+Here belongs everything that depends on the package: `numba-cuda-mlir`, where that is installed, else `numba-cuda`, or
+the simulator of the latter. Kernels use what all of them accept.
+"""
+
+import os
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+PACKAGE = "numba_cuda_mlir" if find_spec("numba_cuda_mlir") else "numba"
+cuda: Any = import_module(f"{PACKAGE}.cuda")
+types: Any = import_module("numba_cuda_mlir.types" if PACKAGE == "numba_cuda_mlir" else "numba.types")
+
+SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1" and PACKAGE == "numba"
+# Of shared memory that is read 16 bytes at a time. The simulator refuses to be told.
+ALIGNMENT = None if SIMULATED else 16
+
+# Inlined, a function needs no linker, which needs a driver: so kernels can be compiled where no GPU is.
+inlined: Callable = cuda.jit(device=True, inline="always")
+
+
+def compile_kernel(function: Callable, threads: int, blocks: int) -> Any:
+    """Return a kernel for blocks of `threads`, with registers for `blocks` of them on a multiprocessor.
+
+    What it captures are integers and types. It is compiled by its first launch, and kept on disk where Numba finds a
+    folder to write to, unless `NUMBA_TCONV_CACHE=0`.
+    """
+    if SIMULATED:
+        return cuda.jit(function)
+    options = {"launch_bounds": (threads, blocks)}
+    if os.environ.get("NUMBA_TCONV_CACHE", "1") != "0":
+        try:
+            return cuda.jit(cache=True, **options)(function)
+        except RuntimeError as error:
+            if "cannot cache" not in str(error):
+                raise
+    return cuda.jit(**options)(function)
+
+
+@cache
+def missing() -> str:
+    """Return what keeps kernels from running on this machine; nothing, where they run."""
+    if SIMULATED:
+        return ""
+    if PACKAGE == "numba" and find_spec("numba_cuda") is None:
+        return "the package numba-cuda is not installed: pip install 'numba-tconv[cuda]'"
+    try:
+        if not cuda.is_available():
+            return f"no NVIDIA GPU, or no driver for it, was found by {PACKAGE}.cuda"
+        capability = cuda.get_current_device().compute_capability
+    except Exception as error:  # drivers fail in their own ways, and none of them may break device='auto'
+        return f"{PACKAGE}.cuda cannot use the GPU: {type(error).__name__}: {error}"
+    if capability < (7, 5):
+        return f"the GPU has compute capability {'.'.join(map(str, capability))}, and 7.5 is the lowest supported"
+    return ""
