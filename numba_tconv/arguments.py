@@ -1,6 +1,9 @@
 """The arguments of an operator: arrays, options and dtypes, checked before anything is computed.
 
 Here belongs what the functions of the forward and of the backward pass share, and every message about an array.
+
+Where the caller says that they may, lazy arrays pass, and arrays on a GPU as a `DeviceArray`: both have a shape and a
+dtype as NumPy's have, and go by its type.
 """
 
 from collections.abc import Sequence
@@ -10,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from numba_tconv.device_array import DeviceArray, as_device_array, is_on_gpu
 from numba_tconv.geometry import Padding, as_integer, as_padding
 
 _DTYPES = frozenset("?bBhHiIlLqQefdFD")
@@ -36,15 +40,22 @@ def check_options(stride: int, padding: Padding, output_padding: int, groups: in
     )
 
 
-def as_array(name: str, value: Any, *, may_be_lazy: bool = False) -> NDArray[Any]:
-    """Return `value` as an aligned array of a native dtype that is computed with, or as a lazy one of such blocks."""
+def as_array(name: str, value: Any, *, may_be_lazy: bool = False, may_be_on_gpu: bool = False) -> NDArray[Any]:
+    """Return `value` as an aligned array of a native dtype that is computed with.
+
+    Where the caller says so it may be a lazy array of such blocks, or a `DeviceArray`.
+    """
     if type(value) is np.ndarray:
         array = value
+    elif is_on_gpu(value):
+        if not may_be_on_gpu:
+            raise TypeError(f"{name} must be in host memory; got {type(value).__name__} on a GPU")
+        there: Any = value if isinstance(value, DeviceArray) else as_device_array(name, value)
+        return there  # type: ignore[no-any-return]
     elif isinstance(value, np.ma.MaskedArray):  # asarray would drop the mask
         raise _dtype_error(name, "a masked array")
     elif may_be_lazy and type(value).__module__.startswith("dask.array"):  # Dask itself is not imported here
-        lazy: NDArray[Any] = _as_lazy_array(name, value)  # Dask's arrays do as NumPy's, as far as types go
-        return lazy
+        return _as_lazy_array(name, value)  # type: ignore[no-any-return]
     else:
         try:
             array = np.asarray(value)
@@ -72,7 +83,28 @@ def _as_lazy_array(name: str, value: Any) -> Any:
 
 def is_lazy(array: Any) -> bool:
     """Whether what `as_array` has passed is a `dask.array`."""
-    return not isinstance(array, np.ndarray)
+    return not isinstance(array, (np.ndarray, DeviceArray))
+
+
+def check_one_place(x: Any, **others: Any) -> None:
+    """Refuse arrays on a GPU beside an `x` in host memory."""
+    if not isinstance(x, DeviceArray):
+        for name, array in others.items():
+            if type(array) is not np.ndarray and isinstance(array, DeviceArray):
+                raise TypeError(f"{name} must be in host memory where x is; got {type(array.owner).__name__} on a GPU")
+
+
+def check_stream(stream: Any, x: Any) -> int | None:
+    """Return the address of the CUDA stream that a call with `x` is put on."""
+    if stream is None:
+        return x.stream if isinstance(x, DeviceArray) else None
+    if not isinstance(x, DeviceArray):
+        raise TypeError(f"stream must be left out where x is in host memory; got {stream!r}")
+    if hasattr(stream, "__cuda_stream__"):
+        return int(stream.__cuda_stream__()[1])
+    for attribute in ("cuda_stream", "ptr"):  # PyTorch's and CuPy's, of versions without the protocol
+        stream = getattr(stream, attribute, stream)
+    return as_integer("stream", stream, 0)
 
 
 def check_no_out(out: object) -> None:
@@ -87,7 +119,7 @@ def _dtype_error(name: str, got: object) -> TypeError:
 
 def check_weight(weight: ArrayLike, options: Options) -> NDArray[Any]:
     """Return `weight` as (in_channels, out_channels // groups, filter_size)."""
-    array = as_array("weight", weight)
+    array = as_array("weight", weight, may_be_on_gpu=True)
     if array.ndim != 3 or 0 in array.shape:
         raise ValueError(
             "weight must have the shape (in_channels, out_channels // groups, filter_size), no size 0; "
@@ -99,10 +131,10 @@ def check_weight(weight: ArrayLike, options: Options) -> NDArray[Any]:
 
 
 def check_bias(bias: ArrayLike | None, weight: NDArray[Any], groups: int) -> NDArray[Any] | None:
-    """Return `bias` as (out_channels,)."""
+    """Return `bias` as (out_channels,), or None."""
     if bias is None:
         return None
-    array = as_array("bias", bias)
+    array = as_array("bias", bias, may_be_on_gpu=True)
     if array.shape != (weight.shape[1] * groups,):
         raise ValueError(f"bias must have the shape (out_channels,) = ({weight.shape[1] * groups},); got {array.shape}")
     return array
@@ -118,7 +150,7 @@ def check_x(x: ArrayLike, in_channels: int, *, may_be_lazy: bool = False) -> NDA
 
 def check_channels(x: ArrayLike, in_channels: int, *, may_be_lazy: bool = False) -> NDArray[Any]:
     """`check_x`, for any number of samples."""
-    array = as_array("x", x, may_be_lazy=may_be_lazy)
+    array = as_array("x", x, may_be_lazy=may_be_lazy, may_be_on_gpu=True)
     if array.ndim not in (2, 3):
         raise ValueError(
             f"x must have the shape (batch, in_channels, length) or (in_channels, length); got {array.shape}"
@@ -128,27 +160,42 @@ def check_channels(x: ArrayLike, in_channels: int, *, may_be_lazy: bool = False)
     return array
 
 
-def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Return `out` if a result can be written to it."""
-    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
+def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: Sequence[Any]) -> Any:
+    """Return `out` if a result can be written to it; it lies where the first of the inputs does."""
+    if isinstance(inputs[0], DeviceArray):
+        if not is_on_gpu(out):
+            raise TypeError(f"out must be on the GPU where x is; got {type(out).__name__}")
+        out = as_device_array("out", out)
+    elif not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
         raise TypeError(f"out must be an ndarray; got {type(out).__name__}")
     if out.dtype != dtype:
         raise TypeError(f"out must have the dtype {dtype}; got {out.dtype}")
     if out.shape != shape:
         raise ValueError(f"out must have the shape {shape}; got {out.shape}")
-    if not (out.flags.writeable and out.flags.aligned):
+    if not (out.is_writable if isinstance(out, DeviceArray) else out.flags.writeable and out.flags.aligned):
         raise ValueError("out must be writeable and aligned")
-    if not out.flags.c_contiguous and _may_repeat(out):
+    if _may_repeat(out):
         raise ValueError(f"out must not repeat its own samples; got the strides {out.strides} for {out.shape}")
     for array in inputs:
-        if np.may_share_memory(out, array) and _shares_memory(out, array):
+        if _overlap(out, array):
             raise ValueError("out must not overlap x, weight or bias")
     return out
 
 
-def _may_repeat(array: NDArray[Any]) -> bool:
+def _overlap(out: Any, array: Any) -> bool:
+    if isinstance(out, DeviceArray):
+        if not isinstance(array, DeviceArray):
+            return False
+        (begin, end), (first, last) = out.extent, array.extent
+        return begin < last and first < end
+    return np.may_share_memory(out, array) and _shares_memory(out, array)
+
+
+def _may_repeat(array: Any) -> bool:
     """Whether an array's axes are not nested, each step as large as all that the smaller ones span."""
-    span = array.itemsize
+    if isinstance(array, np.ndarray) and array.flags.c_contiguous:
+        return False
+    span = array.dtype.itemsize
     for step, size in sorted((abs(step), size) for step, size in zip(array.strides, array.shape, strict=True)):
         if size > 1:
             if step < span:

@@ -5,13 +5,14 @@ the business of `gradients.py`. All faces of the package (layer, resampling, tra
 """
 
 from collections.abc import Callable, Collection, Sequence
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from numba_tconv import gpu
 from numba_tconv.arguments import (
     Options,
     check_bias,
@@ -19,6 +20,7 @@ from numba_tconv.arguments import (
     check_no_out,
     check_options,
     check_out,
+    check_stream,
     check_weight,
     check_x,
     computed_dtype,
@@ -146,9 +148,10 @@ def conv_transpose1d(
     output_padding: int = 0,
     groups: int = 1,
     dilation: int = 1,
-    out: NDArray[Any] | None = None,
+    out: Any = None,
     device: str = "auto",
-) -> NDArray[Any]:
+    stream: Any = None,
+) -> Any:
     r"""Transposed convolution along the last axis: every input sample adds a scaled filter to the output.
 
     Parameters
@@ -173,7 +176,11 @@ def conv_transpose1d(
     out : ndarray, optional
         Where to write the result; of its exact shape and dtype, any strides, no overlap with the inputs.
     device : {'auto', 'cpu', 'cuda'}
-        'auto' takes the environment variable ``NUMBA_TCONV_DEVICE``, or chooses. CUDA is not available yet.
+        For arrays in host memory. 'auto' takes the environment variable ``NUMBA_TCONV_DEVICE``, or a GPU where there is
+        one and it clearly pays. Arrays on a GPU (of CuPy, Numba, PyTorch or JAX) are computed there, with weights from
+        either memory, and the result is an array of the same library.
+    stream : object with ``__cuda_stream__``, or int, optional
+        For arrays on a GPU, the CUDA stream to put the work on; by default the one that x comes with.
 
     Returns
     -------
@@ -215,7 +222,7 @@ def conv_transpose1d(
     weight = check_weight(weight, options)
     bias = check_bias(bias, weight, options.groups)
     x = check_x(x, weight.shape[0], may_be_lazy=True)
-    check_device(device)
+    device = check_device(device)
     shape = geometry(
         x.shape[-1], weight.shape[2], options.stride, options.padding, options.output_padding, options.dilation
     )
@@ -224,6 +231,12 @@ def conv_transpose1d(
         return _run_lazily(shape, x, weight, bias, options)
     inputs = (weight,) if bias is None else (weight, bias)
     filters = weight.shape[1] * options.groups
+    if gpu.is_for_gpu(device, shape, x, weight, bias=bias, out=out):
+        dtype = result_dtype(x.dtype, weight.dtype)
+        _check_kind(bias, dtype)
+        operator = gpu.backend().Operator(weight, bias, options.groups)
+        return gpu.forward(operator, shape, x, filters, dtype, out, inputs, stream)
+    check_stream(stream, x)
     prepared = _prepare(weight, bias, options, x.dtype)
     return _run(_cpu().forward_once, prepared, shape, x, weight, filters, out, inputs)
 
@@ -231,8 +244,8 @@ def conv_transpose1d(
 class ConvTranspose1d:
     """A transposed convolution with fixed weights, packed once: ``op = ConvTranspose1d(weight); y = op(x)``.
 
-    The weights are copied; any length and batch can follow, with nothing to set up for a new one. Calls from several
-    threads are safe. Parameters as of `conv_transpose1d`.
+    Weights in host memory are copied; any length and batch can follow, with nothing to set up for a new one. Calls from
+    several threads are safe. Parameters as of `conv_transpose1d`.
 
     Parameters
     ----------
@@ -270,15 +283,15 @@ class ConvTranspose1d:
         device: str = "auto",
     ) -> None:
         self._options = check_options(stride, padding, output_padding, groups, dilation)
-        self._weight = check_weight(weight, self._options).copy()
-        checked = check_bias(bias, self._weight, self._options.groups)
-        self._bias = None if checked is None else checked.copy()
+        self._weight = gpu.kept(check_weight(weight, self._options))
+        self._bias = gpu.kept(check_bias(bias, self._weight, self._options.groups))
         self._device = check_device(device)
         self._filters = self._weight.shape[1] * self._options.groups
         self._prepared: dict[np.dtype[Any], tuple[_Prepared, NDArray[Any]]] = {}
-        # Packed for the likely input: of the weights' dtype, or complex where the bias is.
-        is_complex = checked is not None and checked.dtype.kind == "c"
-        self._prepare(np.result_type(self._weight, np.complex64) if is_complex else self._weight.dtype)
+        if self._device != "cuda" and isinstance(self._weight, np.ndarray):
+            # Packed for the likely input: of the weights' dtype, or complex where the bias is.
+            is_complex = self._bias is not None and self._bias.dtype.kind == "c"
+            self._prepare(np.result_type(self._weight, np.complex64) if is_complex else self._weight.dtype)
 
     def _prepare(self, x: np.dtype[Any]) -> tuple[_Prepared, NDArray[Any]]:
         """Return what inputs of the dtype `x` need, and the packed weights; panels are shared where they are equal."""
@@ -293,7 +306,12 @@ class ConvTranspose1d:
     def _prepared_for(self, x: np.dtype[Any]) -> tuple[_Prepared, NDArray[Any]]:
         return self._prepared.get(x) or self._prepare(x)
 
-    def __call__(self, x: ArrayLike, out: NDArray[Any] | None = None) -> NDArray[Any]:
+    @cached_property
+    def _on_gpu(self) -> Any:
+        """The weights on the GPU."""
+        return gpu.backend().Operator(self._weight, self._bias, self._options.groups)
+
+    def __call__(self, x: ArrayLike, out: Any = None, *, stream: Any = None) -> Any:
         """Return the transposed convolution of `x`.
 
         Parameters
@@ -302,6 +320,8 @@ class ConvTranspose1d:
             Signals; any strides.
         out : ndarray, optional
             Where to write the result; of its exact shape and dtype, any strides, no overlap with `x`.
+        stream : object with ``__cuda_stream__``, or int, optional
+            As of `conv_transpose1d`.
 
         Returns
         -------
@@ -314,6 +334,11 @@ class ConvTranspose1d:
         if is_lazy(x):
             check_no_out(out)
             return _run_lazily(shape, x, self._weight, self._bias, self._options)
+        if gpu.is_for_gpu(self._device, shape, x, self._weight, bias=self._bias, out=out):
+            dtype = result_dtype(x.dtype, self._weight.dtype)
+            _check_kind(self._bias, dtype)
+            return gpu.forward(self._on_gpu, shape, x, self._filters, dtype, out, (self._weight, self._bias), stream)
+        check_stream(stream, x)
         prepared, panels = self._prepared_for(x.dtype)
         return _run(_cpu().forward, prepared, shape, x, panels, self._filters, out, ())
 

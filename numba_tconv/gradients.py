@@ -12,9 +12,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from numba_tconv.arguments import as_array, check_options, check_weight, check_x, computed_dtype, result_dtype
+from numba_tconv import gpu
+from numba_tconv.arguments import (
+    as_array,
+    check_options,
+    check_stream,
+    check_weight,
+    check_x,
+    computed_dtype,
+    result_dtype,
+)
 from numba_tconv.backends import check_device
-from numba_tconv.geometry import Padding, geometry
+from numba_tconv.device_array import DeviceArray
+from numba_tconv.geometry import Geometry, Padding, geometry
 
 EVERYTHING = ("x", "weight", "bias")
 
@@ -48,7 +58,7 @@ def _check_wrt(wrt: str | Collection[str]) -> Collection[str]:
 
 
 def _check_grad_output(grad_output: ArrayLike, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    array = as_array("grad_output", grad_output)
+    array = as_array("grad_output", grad_output, may_be_on_gpu=True)
     if array.shape != shape:
         raise ValueError(f"grad_output must have the shape of the output, {shape}; got {array.shape}")
     if array.dtype.kind == "c" and dtype.kind != "c":
@@ -68,6 +78,7 @@ def conv_transpose1d_backward(
     dilation: int = 1,
     wrt: str | Collection[str] = EVERYTHING,
     device: str = "auto",
+    stream: Any = None,
 ) -> Gradients:
     r"""Gradients of a real loss through `conv_transpose1d`, given the loss's gradient of the result.
 
@@ -85,6 +96,9 @@ def conv_transpose1d_backward(
     wrt : collection of {'x', 'weight', 'bias'}
         With respect to what; ``wrt="x"`` for one alone. Nothing is computed for the others.
     device : {'auto', 'cpu', 'cuda'}
+        As of `conv_transpose1d`; arrays on a GPU have gradients there, and then a complex result has a complex
+        `grad_output`.
+    stream : object with ``__cuda_stream__``, or int, optional
         As of `conv_transpose1d`.
 
     Returns
@@ -140,7 +154,7 @@ def conv_transpose1d_backward(
     weight = check_weight(weight, options)
     x = check_x(x, weight.shape[0])
     wanted = _check_wrt(wrt)
-    check_device(device)
+    device = check_device(device)
     shape = geometry(
         x.shape[-1], weight.shape[2], options.stride, options.padding, options.output_padding, options.dilation
     )
@@ -149,11 +163,16 @@ def conv_transpose1d_backward(
     grad_output = _check_grad_output(grad_output, out_shape, result)
     dtype = computed_dtype(result)
 
-    def like(array: NDArray[Any]) -> np.dtype[Any]:
+    def like(array: Any) -> np.dtype[Any]:
         """Return the result's dtype, real where `array` is."""
         return result if array.dtype.kind == "c" or result.kind != "c" else dtype
 
-    signals, g = (array if array.ndim == 3 else array[None] for array in (x, grad_output))
+    signals, g = (gpu.with_batch(array) for array in (x, grad_output))
+    if gpu.is_for_gpu(device, shape, x, weight, grad_output=grad_output):
+        shapes = {"x": (x.shape, like(x)), "weight": (weight.shape, like(weight)), "bias": (out_shape[-2:-1], result)}
+        asked = {name: shapes[name] for name in EVERYTHING if name in wanted}
+        return _on_gpu(shape, g, signals, weight, options.groups, asked, check_stream(stream, x), result)
+    check_stream(stream, x)
     grad_x = grad_weight = grad_bias = None
     if "x" in wanted:
         grad_x = np.empty(x.shape, like(x))
@@ -166,3 +185,25 @@ def conv_transpose1d_backward(
     if "bias" in wanted:
         grad_bias = _cpu().bias_gradient(g, dtype, result)
     return Gradients(grad_x, grad_weight, grad_bias)
+
+
+def _on_gpu(
+    shape: Geometry,
+    grad_output: Any,
+    x: Any,
+    weight: Any,
+    groups: int,
+    asked: dict[str, tuple[tuple[int, ...], np.dtype[Any]]],
+    stream: int | None,
+    result: np.dtype[Any],
+) -> Gradients:
+    """Return the gradients that are asked for, by their shapes and dtypes, as a GPU computes them."""
+    if result.kind == "c" and grad_output.dtype.kind != "c":
+        if isinstance(grad_output, DeviceArray):
+            raise TypeError(f"grad_output on a GPU must be complex where x or weight is; got {grad_output.dtype}")
+        grad_output = grad_output.astype(result)
+    backward = gpu.backend().Backward(shape, grad_output, x, weight, groups, computed_dtype(result), stream)
+    gradients = {name: gpu.result_like(x, *how, None, ()) for name, how in asked.items()}
+    for name, gradient in gradients.items():
+        backward.write(name, gpu.with_batch(gradient) if name == "x" else gradient)
+    return Gradients(*(gpu.owner(gradients[name]) if name in gradients else None for name in EVERYTHING))

@@ -287,7 +287,7 @@ def random_case(rng: random.Random, kind: tuple[str, str] | None = None) -> Case
         if filter_size == length == 1:
             groups, channels = 1, -(-channels // 2)
     case = Case(batch, groups, channels, filters, filter_size, length)
-    return _with_options(rng, case, kind, branches, step)
+    return with_options(rng, case, kind, branches, step)
 
 
 def random_wide_case(rng: random.Random) -> Case:
@@ -298,11 +298,11 @@ def random_wide_case(rng: random.Random) -> Case:
     filters = -(-MANY_WEIGHTS // (groups * channels * filter_size)) + rng.randrange(5)
     length = rng.choice((1, rng.randint(1, 6), rng.randint(1, 40)))
     case = Case(rng.choice((None, 1, rng.randint(2, 5))), groups, channels, filters, filter_size, length)
-    case = _with_options(rng, case, kind, rng.choice((2, 3)), rng.choice((1, 1, 5)))
+    case = with_options(rng, case, kind, rng.choice((2, 3)), rng.choice((1, 1, 5)))
     return replace(case, weight_layout="contiguous")
 
 
-def _with_options(rng: random.Random, case: Case, kind: tuple[str, str], branches: int, step: int) -> Case:
+def with_options(rng: random.Random, case: Case, kind: tuple[str, str], branches: int, step: int) -> Case:
     """Draw what is left when the shapes are known: crop, dtypes, layouts."""
     common = rng.choice((1, 1, 1, 2, 3))
     case = replace(case, stride=branches * common, dilation=step * common, x_dtype=kind[0], weight_dtype=kind[1])

@@ -45,7 +45,9 @@ else:
         """Return LLVM's type of a number in memory; Numba's own for float16 is an integer."""
         return {types.float16: ir.HalfType(), types.float32: ir.FloatType(), types.float64: ir.DoubleType()}[dtype]
 
-    def _pointer(context, builder, array_type, array, at, lanes):
+    def _pointer(context, builder, array_type, place, lanes):
+        """Return the address of `place`, an array and an index in it, and the type of a number there."""
+        array, at = place
         data = context.make_array(array_type)(context, builder, array).data
         element = _element(array_type.dtype)
         pointer = builder.gep(builder.bitcast(data, element.as_pointer()), [at], inbounds=True)
@@ -65,7 +67,7 @@ else:
         signature = _computed(array.dtype)(array, types.int64)
 
         def codegen(context, builder, signature, arguments):
-            pointer, element = _pointer(context, builder, signature.args[0], *arguments, 1)
+            pointer, element = _pointer(context, builder, signature.args[0], arguments, lanes=1)
             value = builder.load(pointer)
             return builder.fpext(value, ir.FloatType()) if isinstance(element, ir.HalfType) else value
 
@@ -77,7 +79,7 @@ else:
         signature = types.UniTuple(_computed(array.dtype), LANES)(array, types.int64)
 
         def codegen(context, builder, signature, arguments):
-            pointer, element = _pointer(context, builder, signature.args[0], *arguments, LANES)
+            pointer, element = _pointer(context, builder, signature.args[0], arguments, lanes=LANES)
             vector = builder.load(pointer)
             vector.align = _width(signature.args[0].dtype)
             values = [builder.extract_element(vector, ir.IntType(32)(lane)) for lane in range(LANES)]
@@ -93,8 +95,8 @@ else:
         signature = types.void(array, types.int64, _computed(array.dtype))
 
         def codegen(context, builder, signature, arguments):
-            *place, value = arguments
-            pointer, element = _pointer(context, builder, signature.args[0], *place, 1)
+            place, value = arguments[:2], arguments[2]
+            pointer, element = _pointer(context, builder, signature.args[0], place, lanes=1)
             builder.store(builder.fptrunc(value, element) if isinstance(element, ir.HalfType) else value, pointer)
             return context.get_dummy_value()
 
@@ -106,8 +108,8 @@ else:
         signature = types.void(array, types.int64, *[_computed(array.dtype)] * LANES)
 
         def codegen(context, builder, signature, arguments):
-            array, at, *values = arguments
-            pointer, element = _pointer(context, builder, signature.args[0], array, at, LANES)
+            place, values = arguments[:2], arguments[2:]
+            pointer, element = _pointer(context, builder, signature.args[0], place, LANES)
             vector = ir.Constant(ir.VectorType(element, LANES), ir.Undefined)
             for lane, value in enumerate(values):
                 if isinstance(element, ir.HalfType):

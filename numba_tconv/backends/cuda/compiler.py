@@ -6,7 +6,6 @@ the simulator of the latter. Kernels use what all of them accept.
 
 import os
 from collections.abc import Callable
-from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -16,6 +15,8 @@ cuda: Any = import_module(f"{PACKAGE}.cuda")
 types: Any = import_module("numba_cuda_mlir.types" if PACKAGE == "numba_cuda_mlir" else "numba.types")
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1" and PACKAGE == "numba"
+LOWEST_CAPABILITY = (7, 5)
+_PROCESS = os.getpid()
 # Of shared memory that is read 16 bytes at a time. The simulator refuses to be told.
 ALIGNMENT = None if SIMULATED else 16
 
@@ -41,19 +42,19 @@ def compile_kernel(function: Callable, threads: int, blocks: int) -> Any:
     return cuda.jit(**options)(function)
 
 
-@cache
 def missing() -> str:
-    """Return what keeps kernels from running on this machine; nothing, where they run."""
+    """Return what keeps kernels from running in this process; nothing, where they run."""
     if SIMULATED:
         return ""
-    if PACKAGE == "numba" and find_spec("numba_cuda") is None:
-        return "the package numba-cuda is not installed: pip install 'numba-tconv[cuda]'"
+    if os.getpid() != _PROCESS:
+        return "CUDA was set up in the parent of this forked process; start it by spawn"
     try:
-        if not cuda.is_available():
-            return f"no NVIDIA GPU, or no driver for it, was found by {PACKAGE}.cuda"
         capability = cuda.get_current_device().compute_capability
     except Exception as error:  # drivers fail in their own ways, and none of them may break device='auto'
-        return f"{PACKAGE}.cuda cannot use the GPU: {type(error).__name__}: {error}"
-    if capability < (7, 5):
-        return f"the GPU has compute capability {'.'.join(map(str, capability))}, and 7.5 is the lowest supported"
+        return f"{PACKAGE}.cuda finds no GPU that it can use: {' '.join(str(error).split())}"
+    if not cuda.is_available():
+        return f"{PACKAGE}.cuda finds a GPU, but not the libraries of the CUDA toolkit"
+    if capability < LOWEST_CAPABILITY:
+        got, lowest = (".".join(map(str, version)) for version in (capability, LOWEST_CAPABILITY))
+        return f"the GPU must have compute capability {lowest} or higher; it has {got}"
     return ""

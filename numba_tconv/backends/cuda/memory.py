@@ -1,0 +1,57 @@
+"""Memory of the GPU, copies and streams: all that depends on how the package of the compiler manages them.
+
+Nothing else in this package allocates on a GPU, copies to or from one, or makes a stream, so that this file alone moves
+when the packages' host side does.
+"""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from numba_tconv.backends.cuda.compiler import SIMULATED, cuda
+
+if SIMULATED:
+    from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
+
+
+def empty(shape: tuple[int, ...], dtype: Any, stream: Any = 0) -> Any:
+    """Return a new array on the GPU."""
+    return cuda.device_array(shape, dtype, stream=stream)
+
+
+def upload(array: np.ndarray, target: Any = None, stream: Any = 0) -> Any:
+    """Copy a contiguous array to the GPU, into `target` where that is given; asynchronously from pinned memory."""
+    return cuda.to_device(array, stream=stream, to=target)
+
+
+def download(array: Any, target: np.ndarray, stream: Any = 0) -> None:
+    """Copy an array from the GPU into a contiguous one; asynchronously to pinned memory."""
+    array.copy_to_host(target, stream=stream)
+
+
+def pinned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Return a new array of host memory that copies from and to the GPU need not wait for."""
+    array: np.ndarray = cuda.pinned_array(shape, dtype)
+    return array
+
+
+def new_stream() -> Any:
+    """Return a new stream."""
+    return cuda.stream()
+
+
+@cache
+def as_stream(address: int | None) -> Any:
+    """Return the package's object for the stream at an address; the default stream for None."""
+    # The simulator has no streams.
+    return cuda.external_stream(address) if address and not SIMULATED else 0
+
+
+def typed(pointer: int, size: int, dtype: np.dtype, owner: Any) -> Any:
+    """Return the `size` numbers from an address on, as kernels take them."""
+    interface = {"data": (pointer, False), "shape": (size,), "typestr": dtype.str, "version": 3}
+    if SIMULATED:  # there, the GPU's memory is the host's
+        exposed = type("Exposed", (), {"__array_interface__": interface, "owner": owner})()
+        return FakeCUDAArray(np.asarray(exposed))
+    return cuda.from_cuda_array_interface(interface, owner=owner, sync=False)

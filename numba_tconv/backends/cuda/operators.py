@@ -1,0 +1,65 @@
+"""From arrays to the kernels of the forward pass on a GPU: which path, which views of memory; then the launch.
+
+The way into the CUDA backend for `functional.py`, which has checked the arguments.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from numba_tconv.backends.cuda import launch, memory, problems, staging
+from numba_tconv.backends.cuda.gradients import Backward
+from numba_tconv.backends.cuda.parts import parts
+from numba_tconv.backends.cuda.problems import Sizes
+from numba_tconv.backends.cuda.views import flat, is_complex, on_gpu
+from numba_tconv.device_array import DeviceArray, as_device_array, empty_like
+from numba_tconv.geometry import Geometry
+
+__all__ = ["Backward", "Operator", "new_like"]
+
+
+def new_like(array: DeviceArray, shape: tuple[int, ...], dtype: np.dtype) -> DeviceArray:
+    """Return a new array on the GPU, of the library that another one comes from."""
+    return as_device_array("array", empty_like(array, shape, dtype, memory.empty))
+
+
+class Operator:
+    """Weights (in_channels, filters of a group, filter_size) and bias, copied to the GPU when they are first needed."""
+
+    def __init__(self, weight: Any, bias: Any, groups: int) -> None:
+        self._weight, self._bias, self._groups = weight, bias, groups
+        self._there: dict[np.dtype, tuple[DeviceArray, DeviceArray | None]] = {}
+
+    def _weights(self, dtype: np.dtype, real: np.dtype) -> tuple[DeviceArray, DeviceArray | None]:
+        """Return weights and bias on the GPU, for results of a dtype. Copied on no stream: all of them wait for it."""
+        if dtype not in self._there:
+            bias = self._bias
+            if isinstance(bias, np.ndarray):
+                bias = bias.astype(np.result_type(real, np.complex64) if is_complex(bias) else real)
+            weight = on_gpu(self._weight, real, 0)
+            self._there[dtype] = weight, None if bias is None else on_gpu(bias, real, 0)
+        return self._there[dtype]
+
+    def run(self, geometry: Geometry, x: Any, out: Any, real: np.dtype, stream: int | None) -> None:
+        """Write the transposed convolution of x (batch, in_channels, length) to `out`, computed in `real`.
+
+        Both are on the GPU, or both are host arrays.
+        """
+        if x.shape[0] == 0:
+            return
+        if isinstance(x, np.ndarray):
+            staging.run(x, out, real, lambda x, out, stream: self._launch(geometry, x, out, real, stream))
+        else:
+            self._launch(geometry, x, out, real, memory.as_stream(stream))
+
+    def _launch(self, geometry: Geometry, x: DeviceArray, out: DeviceArray, real: np.dtype, stream: Any) -> None:
+        weight, bias = self._weights(out.dtype, real)
+        arrays = [flat(array) for array in (weight, x, out)]
+        (w_memory, w), (x_memory, x_view), (out_memory, out_view) = arrays
+        channels, filters, _ = weight.shape
+        sizes = Sizes(x.shape[0], self._groups, channels // self._groups, filters)
+        which = parts(is_complex(weight), is_complex(x), is_complex(out))
+        bias_parts = 0 if bias is None else 1 + is_complex(bias)
+        problem = problems.forward(geometry, sizes, which, x_view, w, bias_parts, out_view)
+        bias_memory = None if bias is None else flat(bias)[0]
+        launch.contract(problem, which, real, (w_memory, x_memory, bias_memory, out_memory), stream)

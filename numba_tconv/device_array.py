@@ -1,0 +1,167 @@
+"""Arrays in the memory of a GPU, as arguments: whose they are, where they lie, and how to make another of their kind.
+
+Here belongs what can be known of such an array without a compiler for GPUs: any object with
+`__cuda_array_interface__` (CuPy, Numba, PyTorch, JAX) or, failing that, DLPack's protocol. Kernels and launches are
+`backends/cuda`'s.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+
+DLPACK_CUDA = 2
+DTYPES = ("float16", "float32", "float64", "complex64", "complex128")
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceArray:
+    """A view of somebody's array on a GPU.
+
+    Attributes
+    ----------
+    owner : object
+        The user's array, which keeps the memory alive.
+    pointer : int
+        Address of the first sample.
+    shape, strides : tuple of int
+        Strides in bytes, as NumPy's.
+    dtype : numpy.dtype
+        Of the samples.
+    stream : int or None
+        The CUDA stream after whose work the samples are there.
+    is_writable : bool
+        Whether the owner lets others write.
+    """
+
+    owner: Any
+    pointer: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: np.dtype[Any]
+    stream: int | None
+    is_writable: bool
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of samples."""
+        return prod(self.shape)
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """The addresses from the first byte to behind the last one."""
+        if not self.size:
+            return self.pointer, self.pointer
+        reach = [(size - 1) * step for size, step in zip(self.shape, self.strides, strict=True)]
+        low = self.pointer + sum(min(0, step) for step in reach)
+        return low, self.pointer + sum(max(0, step) for step in reach) + self.dtype.itemsize
+
+    def __getitem__(self, key: None) -> "DeviceArray":
+        """Return the view with one axis more before the others, as NumPy does for None."""
+        return replace(self, shape=(1, *self.shape), strides=(0, *self.strides))
+
+    def first(self, count: int) -> "DeviceArray":
+        """Return the view of the first `count` along the first axis."""
+        return replace(self, shape=(count, *self.shape[1:]))
+
+
+def is_on_gpu(value: object) -> bool:
+    """Whether an argument lies in the memory of a GPU."""
+    if isinstance(value, DeviceArray):
+        return True
+    if type(value) is np.ndarray:  # nearly every call
+        return False
+    try:
+        return hasattr(value, "__cuda_array_interface__") or _is_on_gpu_by_dlpack(value) or is_simulated(value)
+    except RuntimeError:  # PyTorch's answer for a tensor that wants a gradient
+        return True
+
+
+def _is_on_gpu_by_dlpack(value: Any) -> bool:
+    device = getattr(value, "__dlpack_device__", None)
+    return device is not None and int(device()[0]) == DLPACK_CUDA
+
+
+def is_simulated(value: object) -> bool:
+    """Whether an array is one of Numba's CUDA simulator, which lies in host memory."""
+    return type(value).__module__.startswith("numba.cuda.simulator")
+
+
+def as_device_array(name: str, value: Any) -> DeviceArray:
+    """Return a view of an array on a GPU, of a dtype that kernels take."""
+    try:
+        array = _view(value)
+    except (RuntimeError, TypeError, BufferError) as error:
+        raise TypeError(f"{name} must be an array whose memory on the GPU can be read; got {error}") from None
+    if array.dtype.name not in DTYPES:
+        raise TypeError(f"{name} on a GPU must be float16/32/64 or complex64/128; got {array.dtype}")
+    real = np.empty(0, array.dtype).real.itemsize
+    if array.pointer % real or any(step % real for step in array.strides):
+        raise ValueError(f"{name} must be aligned; got the strides {array.strides} for {array.dtype}")
+    return array
+
+
+def _view(value: Any) -> DeviceArray:
+    if is_simulated(value):
+        interface = value._ary.__array_interface__
+    elif hasattr(value, "__cuda_array_interface__"):
+        interface = value.__cuda_array_interface__
+    else:
+        return _view_by_dlpack(value)
+    if interface.get("mask") is not None:
+        raise TypeError("a masked array")
+    shape, dtype = tuple(interface["shape"]), np.dtype(interface["typestr"])
+    strides = interface.get("strides") or _contiguous(shape, dtype.itemsize)
+    # The interface has no stream before its version 3: PyTorch's is 2, and means the stream that is current.
+    stream = _current_torch_stream(value) if kind(value) == "torch" else interface.get("stream")
+    pointer, is_read_only = interface["data"]
+    return DeviceArray(value, pointer, shape, tuple(strides), dtype, stream, not is_read_only)
+
+
+def _view_by_dlpack(value: Any) -> DeviceArray:
+    """Return the view that `cuda.core`, which comes with the compilers, reads from a DLPack capsule."""
+    from cuda.core.utils import StridedMemoryView
+
+    # -1: no synchronization; the default stream waits for nobody here, and the call is launched on it.
+    view = StridedMemoryView.from_dlpack(value, stream_ptr=-1)
+    dtype, shape = np.dtype(view.dtype), tuple(view.shape)
+    strides = view.strides
+    in_bytes = _contiguous(shape, dtype.itemsize) if strides is None else tuple(n * dtype.itemsize for n in strides)
+    return DeviceArray(value, view.ptr, shape, in_bytes, dtype, None, not view.readonly)
+
+
+def _contiguous(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    return tuple(itemsize * prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+def kind(value: object) -> str:
+    """Return the library whose array it is: 'cupy', 'torch', 'jax', or 'numba' for all others."""
+    root = type(value).__module__.partition(".")[0]
+    return {"cupy": "cupy", "torch": "torch", "jax": "jax", "jaxlib": "jax"}.get(root, "numba")
+
+
+def _current_torch_stream(value: Any) -> int:
+    stream: int = sys.modules["torch"].cuda.current_stream(value.device).cuda_stream
+    return stream
+
+
+def empty_like(array: DeviceArray, shape: tuple[int, ...], dtype: np.dtype[Any], empty: Callable[..., Any]) -> Any:
+    """Return a new array of the same library on the same GPU; `empty(shape, dtype)` is Numba's way."""
+    library = kind(array.owner)
+    if library == "cupy":
+        return sys.modules["cupy"].empty(shape, dtype)
+    if library == "torch":
+        torch = sys.modules["torch"]
+        return torch.empty(shape, dtype=getattr(torch, dtype.name), device=array.owner.device)
+    if library == "jax":
+        # JAX's arrays are immutable to their users; this one is nobody's yet.
+        return sys.modules["jax"].numpy.empty(shape, dtype, device=array.owner.device).block_until_ready()
+    return empty(shape, dtype)
