@@ -147,6 +147,21 @@ class Geometry:
             end = min(end, self.length + self.halo)
         return max(0, end - self.first_row)
 
+    @cached_property
+    def gap(self) -> int:
+        """Output samples from one that a tap may reach to the next; those between them hold the bias alone."""
+        return gcd(self.stride, self.dilation)
+
+    @cached_property
+    def covering_rows(self) -> tuple[int, int]:
+        """The first row, and how many there are, with which every kept sample is reached or lies in a gap behind one.
+
+        Unlike `rows`, they begin before the first input sample where the filter's spacing asks for it.
+        """
+        reach = self.dilation * (self.branches - 1) + self.gap - 1
+        first = -((reach - self.left) // self.stride)
+        return first, (self.left + self.output_length - 1) // self.stride + 1 - first
+
 
 @lru_cache(maxsize=4096)
 def geometry(

@@ -40,3 +40,10 @@ def parts(a: bool, b: bool, out: bool) -> Parts:
 def negative(conjugate: bool) -> tuple[int, int]:
     """Return the parts (of the row, of the reduction) whose product with `a` or its conjugate is subtracted."""
     return (1, 0) if conjugate else (0, 1)
+
+
+class View(NamedTuple):
+    """Where the samples of an array lie in a flat memory of real numbers: of the first one, and along each axis."""
+
+    start: int
+    strides: tuple[int, ...]
