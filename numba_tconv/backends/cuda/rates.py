@@ -12,13 +12,14 @@ outputs of one phase, whole periods apart, so that a tap is read once for four o
 from typing import Any, NamedTuple
 
 from numba_tconv.backends.cuda.access import load, store
-from numba_tconv.backends.cuda.compiler import compile_kernel, cuda, types
+from numba_tconv.backends.cuda.compiler import compile_kernel, cuda, inlined, types
 from numba_tconv.backends.cuda.parts import View
 from numba_tconv.geometry import Geometry, RateChange
 
 int64, uint32 = types.int64, types.uint32
 OUTPUTS = 4  # of a thread
-THREADS = 256
+THREADS, BLOCKS = 256, 4
+TURN = 4  # taps that the inner loop takes at a time
 
 
 class Problem(NamedTuple):
@@ -101,11 +102,16 @@ def packing(
 
 
 def problem(
-    change: RateChange, batch: int, channels: int, banks: int, tap_parts: int, x: View, out: View, step: int = 1
-) -> Problem:
-    """Return the integers for x and out (batch, channel, time), with one bank of taps or one for each channel."""
+    change: RateChange, sizes: tuple[int, int, int], tap_parts: int, x: View, out: View, *, step: int = 1,
+    threads: int = THREADS,
+) -> Problem:  # fmt: skip
+    """Return the integers for `sizes` (batch, channels, banks) of x and out (batch, channel, time).
+
+    There is one bank of taps for all channels, or one for each.
+    """
+    batch, channels, banks = sizes
     period = _period(change)
-    lanes = -(-THREADS // period) * period
+    lanes = -(-threads // period) * period
     return Problem(
         batch=batch,
         channels=channels,
@@ -133,6 +139,121 @@ def problem(
     )
 
 
-def blocks(problem: Problem, threads: int) -> int:
+def blocks(problem: Problem, threads: int = THREADS) -> int:
     """Return how many blocks have something to do."""
-    return -(-problem.batch * problem.channels * problem.units * problem.lanes // threads)
+    return problem.batch * problem.channels * -(-problem.units * problem.lanes // threads)
+
+
+def is_row(problem: Problem, x_parts: int) -> bool:
+    """Whether neighbouring taps meet neighbouring numbers."""
+    return problem.step * problem.x_time == x_parts
+
+
+def make_kernel(threads: int, x_parts: int, tap_parts: int, real: Any, *, is_row: bool) -> Any:
+    """Return the kernel `(x, taps, out, problem)` of packed taps that computes in the type `real`."""
+    IS_COMPLEX_X, IS_COMPLEX_TAP = x_parts == 2, tap_parts == 2
+    IS_COMPLEX, PARTS = IS_COMPLEX_X or IS_COMPLEX_TAP, max(x_parts, tap_parts)
+
+    @inlined
+    def multiply(sums, v, a, a_imag, x, at):
+        """Add the product of a tap and x[at] to the sum of output v."""
+        b = real(load(x, at))
+        sums[v, 0] += a * b
+        if IS_COMPLEX_TAP:
+            sums[v, PARTS - 1] += a_imag * b
+        if IS_COMPLEX_X:
+            b_imag = real(load(x, at + 1))
+            sums[v, PARTS - 1] += a * b_imag
+            if IS_COMPLEX_TAP:
+                sums[v, 0] -= a_imag * b_imag
+
+    def rates(x, taps, out, problem):
+        (
+            batch, channels, lanes, units, period, taps_of_phase, up, down, left, next_samples, step,
+            length, output_length, tap_channel,
+            x_start, x_n, x_channel, x_time, out_start, out_n, out_channel, out_time,
+        ) = problem  # fmt: skip
+        sums = cuda.local.array((OUTPUTS, PARTS), real)
+        places = cuda.local.array(OUTPUTS, int64)
+        thread = uint32(cuda.threadIdx.x)
+        # Divisions of 64 bits take as long as many taps.
+        of_signal = uint32((units * lanes + threads - 1) // threads)
+        item, items = uint32(cuda.blockIdx.x), uint32(batch * channels * of_signal)
+        while item < items:
+            signal, index = uint32(item // of_signal), uint32(item % of_signal * threads + thread)
+            n, c = int64(signal // uint32(channels)), int64(signal % uint32(channels))
+            unit, lane = int64(index // uint32(lanes)), int64(index % uint32(lanes))
+            m = unit * OUTPUTS * lanes + lane
+            if m < output_length:
+                t = (left + down * m) // up
+                is_inside = t - step * (taps_of_phase - 1) >= 0 and t + (OUTPUTS - 1) * next_samples < length
+                tap_at = c * tap_channel + int64(uint32(lane) % uint32(period)) * tap_parts
+                tap_step = period * tap_parts
+                # A number that the compiler knows becomes part of an instruction that loads.
+                x_step = x_parts if is_row else step * x_time
+                x_at = x_start + n * x_n + c * x_channel + t * x_time
+                for v in range(uint32(OUTPUTS)):
+                    places[v] = x_at + int64(v) * next_samples * x_time
+                    for part in range(uint32(PARTS)):
+                        sums[v, part] = real(0)
+                j = int64(0)
+                while is_inside and j + TURN <= taps_of_phase:
+                    for u in range(uint32(TURN)):
+                        a = real(load(taps, tap_at))
+                        a_imag = real(load(taps, tap_at + 1)) if IS_COMPLEX_TAP else real(0)
+                        for v in range(uint32(OUTPUTS)):
+                            multiply(sums, v, a, a_imag, x, places[v] - int64(u) * x_step)
+                        tap_at += tap_step
+                    for v in range(uint32(OUTPUTS)):
+                        places[v] -= TURN * x_step
+                    j += TURN
+                t -= j * step
+                while j < taps_of_phase:
+                    a = real(load(taps, tap_at))
+                    a_imag = real(load(taps, tap_at + 1)) if IS_COMPLEX_TAP else real(0)
+                    for v in range(uint32(OUTPUTS)):
+                        at = t + int64(v) * next_samples
+                        if at >= 0 and at < length:
+                            multiply(sums, v, a, a_imag, x, places[v])
+                        places[v] -= x_step
+                    tap_at += tap_step
+                    t -= step
+                    j += 1
+                out_at = out_start + n * out_n + c * out_channel
+                for v in range(uint32(OUTPUTS)):
+                    at = m + int64(v) * lanes
+                    if at < output_length:
+                        store(out, out_at + at * out_time, sums[v, 0])
+                        if IS_COMPLEX:
+                            store(out, out_at + at * out_time + 1, sums[v, 1])
+            item = uint32(item + cuda.gridDim.x)
+
+    return compile_kernel(rates, threads, BLOCKS)
+
+
+def make_packer(threads: int, tap_parts: int, real: Any) -> Any:
+    """Return the kernel `(h, packed, packing)` that puts taps, as `real`, in the order of outputs.
+
+    `packed` is [bank][j][output]; a phase that lacks a tap has a zero there.
+    """
+
+    def pack(h, packed, packing):
+        (
+            banks, period, taps, up, down, left, filter_size, start, bank_step, tap_step, is_flipped, is_conjugated,
+        ) = packing  # fmt: skip
+        at = int64(cuda.blockIdx.x) * threads + int64(cuda.threadIdx.x)
+        while at < banks * taps * period:
+            output, rest = at % period, at // period
+            j, bank = rest % taps, rest // taps
+            k = (left + down * output) % up + up * j
+            is_there = k < filter_size
+            if is_flipped:
+                k = filter_size - 1 - k
+            place = start + bank * bank_step + k * tap_step
+            store(packed, at * tap_parts, real(load(h, place)) if is_there else real(0))
+            if tap_parts == 2:
+                value = real(load(h, place + 1)) if is_there else real(0)
+                store(packed, at * tap_parts + 1, -value if is_conjugated else value)
+            at += int64(cuda.gridDim.x) * threads
+
+    return compile_kernel(pack, threads, BLOCKS)
