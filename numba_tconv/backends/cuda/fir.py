@@ -1,0 +1,335 @@
+"""The forward pass of groups with one channel: filters of signals and depthwise layers, which memory bounds.
+
+    out[n, f, stride*q + dilation*b - left] = bias[f] + sum_j w[f, b + branches*j] * x[n, group, q - step*j]
+
+Taps are real; a complex signal has pairs of numbers. So everything runs over numbers of a row, called columns, of which
+a tap's are `reach = step*parts` apart, and no number is multiplied that a real signal would not have.
+
+A block computes a tile of columns for a few branches of one filter and signal, in chunks of taps. It stages the taps
+and the window of x that they reach in shared memory. A thread owns four columns, neighbours where a tap's reach is
+short: the numbers of four taps and columns then are a few neighbours too, read 16 bytes at a time and kept in registers
+from one tap to the next, which leaves (reach + branches)/(16*branches) reads of shared memory for a multiply-add. With
+columns read one by one it would be (4 + branches)/(4*branches).
+
+Results go out by way of shared memory too: neighbouring threads write neighbouring samples.
+"""
+
+from typing import Any, NamedTuple
+
+from numba_tconv.backends.cuda.access import load, load4, store, store4
+from numba_tconv.backends.cuda.compiler import ALIGNMENT, compile_kernel, cuda, types
+from numba_tconv.backends.cuda.parts import View
+from numba_tconv.geometry import Geometry
+
+int32, int64, uint32 = types.int32, types.int64, types.uint32
+COLUMNS = 4  # of a thread
+# The longest reach of a tap with which a thread's columns are neighbours. The next one leaves nothing to keep.
+SHORT_REACH = 4
+
+
+class Tile(NamedTuple):
+    """What a block does."""
+
+    threads: int  # a multiple of eight, so that a thread writes one branch and part
+    taps: int  # of a chunk at most; a multiple of four
+    reach: int  # numbers between those of a chunk's first and last tap at most; a multiple of four
+    blocks: int
+
+
+class Kind(NamedTuple):
+    """What a kernel is compiled for.
+
+    Attributes
+    ----------
+    branches : int
+        Branches that a block computes, 1, 2 or 4.
+    reach : int
+        Numbers between those of neighbouring taps, where that is at most `SHORT_REACH`; else 0.
+    parts : int
+        Numbers of a sample.
+    is_row_in, is_row_out : bool
+        Whether each signal is a row of neighbouring numbers from a multiple of four on, in a memory that begins at a
+        multiple of 16 bytes. Of the output, moreover, that a tile is such a row.
+    """
+
+    branches: int
+    reach: int
+    parts: int
+    is_row_in: bool
+    is_row_out: bool
+
+
+class Problem(NamedTuple):
+    """The integers of a problem; strides in real numbers."""
+
+    signals: int  # batch times filters of all groups
+    all_filters: int
+    filters: int  # of a group
+    tiles: int
+    sets: int  # of branches
+    first: int  # column; a multiple of four
+    columns: int  # from there on
+    length: int  # of x
+    branches: int
+    taps: int  # of a branch
+    chunk: int
+    step: int  # numbers between those of neighbouring taps
+    x_start: int
+    x_n: int
+    x_group: int
+    x_time: int
+    w_start: int
+    w_group: int
+    w_filter: int
+    w_tap: int
+    filter_size: int
+    out_start: int
+    out_n: int
+    out_filter: int
+    out_time: int
+    out_length: int
+    stride: int
+    dilation: int
+    left: int
+    gap: int
+    bias_parts: int  # 0 without a bias
+
+
+def problem(
+    geometry: Geometry,
+    sizes: tuple[int, int, int],
+    parts: int,
+    arrays: tuple[View, View, View],
+    bias_parts: int,
+    tile: Tile,
+    *,
+    is_aligned: bool,
+) -> tuple[Kind, Problem]:
+    """Return the kind of kernel and the integers for `sizes` (batch, groups, filters of a group).
+
+    `arrays` are x (batch, group, time), weight (group, filter, tap) and out (batch, filter, time); `is_aligned` tells
+    whether the memories of x and out begin at multiples of 16 bytes.
+    """
+    (batch, groups, filters), (x, weight, out) = sizes, arrays
+    branches = next(some for some in (1, 2, 4) if some >= min(4, geometry.branches))
+    is_one_set = branches == geometry.branches and geometry.is_interleaved
+    step = geometry.input_step * parts
+    kind = Kind(
+        branches=branches,
+        reach=step if step <= SHORT_REACH else 0,
+        parts=parts,
+        is_row_in=is_aligned and _is_row(x, parts),
+        is_row_out=is_aligned and _is_row(out, parts) and is_one_set,
+    )
+    first, rows = geometry.covering_rows
+    first_column = first * parts // 4 * 4
+    columns = (first + rows) * parts - first_column
+    return kind, Problem(
+        signals=batch * groups * filters,
+        all_filters=groups * filters,
+        filters=filters,
+        tiles=-(-columns // (COLUMNS * tile.threads)),
+        sets=-(-geometry.branches // branches),
+        first=first_column,
+        columns=columns,
+        length=geometry.length,
+        branches=geometry.branches,
+        taps=geometry.taps_per_branch,
+        chunk=tile.taps if kind.reach else min(tile.taps, tile.reach // step + 1),
+        step=step,
+        x_start=x.start,
+        x_n=x.strides[0],
+        x_group=x.strides[1],
+        x_time=x.strides[2],
+        w_start=weight.start,
+        w_group=weight.strides[0],
+        w_filter=weight.strides[1],
+        w_tap=weight.strides[2],
+        filter_size=geometry.filter_size,
+        out_start=out.start,
+        out_n=out.strides[0],
+        out_filter=out.strides[1],
+        out_time=out.strides[2],
+        out_length=geometry.output_length,
+        stride=geometry.stride,
+        dilation=geometry.dilation,
+        left=geometry.left,
+        gap=geometry.gap,
+        bias_parts=bias_parts,
+    )
+
+
+def _is_row(view: View, parts: int) -> bool:
+    """Whether each signal is a row of neighbouring numbers from a multiple of four on."""
+    *lead, time = view.strides
+    return time == parts and not any(place % 4 for place in (view.start, *lead))
+
+
+def blocks(problem: Problem) -> int:
+    """Return how many blocks have something to do."""
+    return problem.signals * problem.tiles * problem.sets
+
+
+def make_kernel(tile: Tile, kind: Kind, real: Any) -> Any:
+    """Return the kernel `(x, weight, bias, out, problem)` that computes in the type `real`."""
+    THREADS, TAPS, REACH, _ = tile
+    R, S, PARTS, IS_ROW_IN, IS_ROW_OUT = kind
+    V, TILE = COLUMNS, COLUMNS * THREADS
+    LAST_PART, BRANCH_BITS = PARTS - 1, R.bit_length() - 1  # LAST_PART: as many bits as a part has, too
+    # Column v of a thread is thread*NEXT_THREAD + v*NEXT.
+    NEXT_THREAD, NEXT = (V, 1) if S else (1, THREADS)
+    # The taps lie behind the window; the window begins at a multiple of four before what is reached.
+    WINDOW = TILE + (S * TAPS if S else REACH + 4)
+    # Results are skewed by one number in 32: so threads that write branches side by side meet different banks.
+    RESULTS = R * TILE + 4
+    STAGE = max(WINDOW + TAPS * R, RESULTS + RESULTS // 32)
+    KEPT, TAKEN = 4 * S + 4, 4 * R  # numbers that four taps and columns meet, and the taps
+
+    def fir(x, weight, bias, out, problem):
+        (
+            signals, all_filters, filters, tiles, sets, first, columns, length, branches, taps, chunk, step,
+            x_start, x_n, x_group, x_time, w_start, w_group, w_filter, w_tap, filter_size,
+            out_start, out_n, out_filter, out_time, out_length, stride, dilation, left, gap, bias_parts,
+        ) = problem  # fmt: skip
+        stage = cuda.shared.array(STAGE, real, ALIGNMENT)
+        sums = cuda.local.array((R, V), real)
+        kept = cuda.local.array(KEPT, real)
+        tap = cuda.local.array(TAKEN, real)
+
+        thread = int32(cuda.threadIdx.x)
+        own = thread * NEXT_THREAD
+        # Items are counted in 32 bits: a division of 64 bits takes as long as a thread's share of a depthwise tile.
+        item, items = uint32(cuda.blockIdx.x), uint32(signals * tiles * sets)
+        while item < items:
+            # Blocks that run at the same time write branches of the same rows and read the same x.
+            rest, branch_set = uint32(item // uint32(sets)), int64(item % uint32(sets))
+            signal, tile = uint32(rest // uint32(tiles)), int64(rest % uint32(tiles))
+            n, f = int64(signal // uint32(all_filters)), uint32(signal % uint32(all_filters))
+            group, own_filter = int64(f // uint32(filters)), int64(f % uint32(filters))
+            first_branch = branch_set * R
+            column = first + tile * TILE
+            x_at = x_start + n * x_n + group * x_group
+            w_at = w_start + group * w_group + own_filter * w_filter
+            out_at = out_start + n * out_n + int64(f) * out_filter
+            bias_0 = bias_1 = real(0)
+            if bias_parts > 0:
+                bias_0 = load(bias, int64(f) * bias_parts)
+            if bias_parts > 1:
+                bias_1 = load(bias, int64(f) * bias_parts + 1)
+            for r in range(uint32(R)):
+                for v in range(uint32(V)):
+                    sums[r, v] = real(0)
+
+            begin = int64(0)
+            while begin < taps:
+                count = int32(min(chunk, taps - begin))
+                if S:
+                    window = column - (begin + (count + 3 >> 2 << 2)) * S
+                else:
+                    window = column - (begin + count - 1) * step >> 2 << 2
+                last = int32(column - begin * step - window)  # of column 0 and the chunk's first tap
+                for i in range(thread * 4, last + TILE, 4 * THREADS):
+                    at = window + i
+                    if IS_ROW_IN and at >= 0 and at + 4 <= length * PARTS:
+                        a, b, c, d = load4(x, x_at + at)
+                        store4(stage, i, real(a), real(b), real(c), real(d))
+                    else:
+                        for k in range(4):
+                            if i + k < last + TILE:
+                                value = real(0)
+                                if at + k >= 0 and at + k < length * PARTS:
+                                    sample, part = (at + k) >> LAST_PART, (at + k) & LAST_PART
+                                    value = real(load(x, x_at + sample * x_time + part))
+                                store(stage, i + k, value)
+                for i in range(thread, (count + 3 >> 2 << 2) * R, THREADS):
+                    branch = first_branch + (i & R - 1)
+                    k = branch + (begin + (i >> BRANCH_BITS)) * branches
+                    value = real(0)
+                    if i < count * R and branch < branches and k < filter_size:
+                        value = real(load(weight, w_at + k * w_tap))
+                    store(stage, WINDOW + i, value)
+                cuda.syncthreads()
+
+                if S:
+                    at = last + own
+                    kept[4 * S], kept[4 * S + 1], kept[4 * S + 2], kept[4 * S + 3] = load4(stage, at)
+                    for j in range(0, count, 4):
+                        at -= 4 * S
+                        for s in range(uint32(S)):
+                            kept[4 * s], kept[4 * s + 1], kept[4 * s + 2], kept[4 * s + 3] = load4(stage, at + 4 * int32(s))
+                        for r in range(uint32(R)):
+                            tap[4 * r], tap[4 * r + 1], tap[4 * r + 2], tap[4 * r + 3] = load4(
+                                stage, WINDOW + j * R + 4 * int32(r)
+                            )
+                        if j + 4 <= count:
+                            for u in range(uint32(4)):
+                                for r in range(uint32(R)):
+                                    for v in range(uint32(V)):
+                                        sums[r, v] += tap[u * R + r] * kept[4 * S + v - S * u]
+                        else:
+                            # A tap that is not there must not multiply: what it would reach may be infinite.
+                            for u in range(uint32(3)):
+                                if j + int32(u) < count:
+                                    for r in range(uint32(R)):
+                                        for v in range(uint32(V)):
+                                            sums[r, v] += tap[u * R + r] * kept[4 * S + v - S * u]
+                        for v in range(uint32(4)):
+                            kept[4 * S + v] = kept[v]
+                else:
+                    for j in range(count):
+                        at = last + own - j * int32(step)
+                        for r in range(uint32(R)):
+                            tap[r] = load(stage, WINDOW + j * R + int32(r))
+                        for v in range(uint32(V)):
+                            kept[v] = load(stage, at + int32(v) * NEXT)
+                        for r in range(uint32(R)):
+                            for v in range(uint32(V)):
+                                sums[r, v] += tap[r] * kept[v]
+                cuda.syncthreads()
+                begin += chunk
+
+            # The first number of a tile that is a row, and how far behind a multiple of four that is.
+            target = ((column >> LAST_PART) * stride - left) * PARTS
+            shift = int32(target & 3) if IS_ROW_OUT else int32(0)
+            for v in range(uint32(V)):
+                here = own + int32(v) * NEXT
+                part = here & LAST_PART
+                for r in range(uint32(R)):
+                    at = shift + ((here >> LAST_PART) * R + int32(r)) * PARTS + part
+                    store(stage, at + (at >> 5), sums[r, v] + (bias_1 if part else bias_0))
+            cuda.syncthreads()
+            if IS_ROW_OUT:
+                low, high = max(target, 0), min(target + R * TILE, out_length * PARTS)
+                for i in range(thread * 4, shift + R * TILE, 4 * THREADS):
+                    at = target - shift + i
+                    skewed = i + (i >> 5)
+                    if at >= low and at + 4 <= high:
+                        store4(
+                            out, out_at + at,
+                            load(stage, skewed), load(stage, skewed + 1), load(stage, skewed + 2),
+                            load(stage, skewed + 3),
+                        )  # fmt: skip
+                    else:
+                        for k in range(4):
+                            if at + k >= low and at + k < high:
+                                store(out, out_at + at + k, load(stage, skewed + k))
+            else:
+                part, branch = thread & LAST_PART, first_branch + (thread >> LAST_PART & R - 1)
+                row = (column >> LAST_PART) + (thread >> LAST_PART + BRANCH_BITS)
+                time = row * stride + branch * dilation - left
+                place = out_at + part + time * out_time
+                step_time = (THREADS >> LAST_PART + BRANCH_BITS) * stride
+                value = bias_1 if part else bias_0
+                if branch < branches:
+                    for i in range(thread, R * TILE, THREADS):
+                        if time >= 0 and time < out_length:
+                            store(out, place, load(stage, i + (i >> 5)))
+                        for more in range(1, gap):
+                            if time + more >= 0 and time + more < out_length:
+                                store(out, place + more * out_time, value)
+                        time += step_time
+                        place += step_time * out_time
+            cuda.syncthreads()
+            item = uint32(item + cuda.gridDim.x)
+
+    return compile_kernel(fir, THREADS, tile.blocks)

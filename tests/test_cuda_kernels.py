@@ -1,0 +1,290 @@
+"""The small compute kernels for NVIDIA GPUs, on Numba's simulator: needs NUMBA_ENABLE_CUDASIM=1 before Numba starts.
+
+Blocks of a few threads and short chunks cross every edge of tiles, chunks and grids with little arithmetic.
+"""
+
+from itertools import product
+
+import numpy as np
+import pytest
+import scipy.signal
+
+from numba_tconv import geometry, reference
+from numba_tconv.backends.cuda import compiler, fir, rates, sums
+from numba_tconv.backends.cuda.compiler import types
+from numba_tconv.backends.cuda.parts import View
+
+if not compiler.SIMULATED:
+    raise RuntimeError("these tests run on Numba's simulator: set NUMBA_ENABLE_CUDASIM=1")
+
+REAL = {"e": types.float32, "f": types.float32, "F": types.float32, "d": types.float64, "D": types.float64}
+TOLERANCE = {"e": 2e-3, "f": 1e-5, "F": 1e-5, "d": 1e-13, "D": 1e-13}
+
+
+def launch(kernel, blocks, threads, *arguments):
+    kernel[blocks, threads](*arguments)
+
+
+def numbers(rng, shape, dtype):
+    values = rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+    return (values if np.dtype(dtype).kind == "c" else values.real).astype(dtype)
+
+
+def room(shape, dtype, layout):
+    """Return flat real numbers that are all NaN, the view of an array in them, and that array.
+
+    Its rows begin at multiples of four numbers, or everything lies askew.
+    """
+    *lead, time = shape
+    padded = (*lead, time + -time % 4 + 4) if layout == "rows" else (*lead, 2, 2 * time + 1)
+    memory = np.empty(padded, dtype)
+    real = memory.real.dtype
+    memory.view(real)[...] = np.nan
+    there = memory[..., :time] if layout == "rows" else memory[..., 1, 1::2]
+    start = (there.__array_interface__["data"][0] - memory.__array_interface__["data"][0]) // real.itemsize
+    return memory.view(real).reshape(-1), View(start, tuple(s // real.itemsize for s in there.strides)), there
+
+
+def place(values, layout):
+    """Return flat real numbers and the view of `values` in them."""
+    memory, view, there = room(values.shape, values.dtype, layout)
+    there[...] = values
+    return memory, view
+
+
+def parts_of(array):
+    return 2 if array.dtype.kind == "c" else 1
+
+
+def check(there, expected, memory, dtype):
+    tolerance = TOLERANCE[np.dtype(dtype).char]
+    np.testing.assert_allclose(there, expected, rtol=tolerance, atol=tolerance * np.abs(expected).max(initial=1))
+    used = there.size * parts_of(there)
+    assert np.isnan(memory).sum() == memory.size - used, "wrote beyond the output"
+
+
+SMALL_FIR = fir.Tile(threads=8, taps=4, reach=8, blocks=1)  # tiles of 32 columns
+# length, taps, stride, padding, output_padding, dilation
+FIRS = {
+    "depthwise": (45, 4, 2, 1, 0, 1),
+    "one tap": (35, 1, 1, 0, 0, 1),
+    "stride 1": (70, 11, 1, (3, 5), 0, 1),
+    "chunks of taps": (40, 23, 4, (2, 9), 0, 1),
+    "three branches": (37, 7, 3, (1, 0), 2, 1),
+    "sets of branches": (13, 27, 10, (4, 7), 5, 1),
+    "more branches than taps": (9, 3, 9, 0, 4, 1),
+    "same": (21, 2, 6, "same", 0, 1),
+    "all cropped at the left": (20, 6, 2, (41, 0), 0, 1),
+    "reach of two": (50, 7, 1, 3, 0, 2),
+    "reach of three, woven": (30, 9, 2, (5, 2), 1, 3),
+    "reach of five": (50, 6, 1, (8, 3), 0, 5),
+    "reach beyond a chunk": (30, 3, 2, (30, 7), 0, 41),
+    "gap": (17, 5, 4, (3, 2), 3, 6),
+    "gap of one branch": (19, 3, 3, (1, 0), 2, 3),
+}
+
+
+def run_fir(options, sizes, dtypes, layouts, seed, *, bias_parts=1, is_aligned=True, tile=SMALL_FIR, most_blocks=3):
+    """Compute one FIR problem by the kernel and check it; returns what kind of kernel that was."""
+    length, taps, stride, padding, output_padding, dilation = options
+    (batch, groups, filters), (x_dtype, out_dtype) = sizes, dtypes
+    rng = np.random.default_rng(seed)
+    real = np.dtype(np.float64 if np.dtype(out_dtype).char in "dD" else np.float32)
+    crop = (padding, padding) if isinstance(padding, int) else padding
+    shape = geometry.geometry(length, taps, stride, crop, output_padding, dilation)
+    x, weight = numbers(rng, (batch, groups, length), x_dtype), numbers(rng, (groups, filters, taps), real)
+    bias = numbers(rng, groups * filters, np.result_type(real, np.complex64) if bias_parts == 2 else real)
+    expected = reference.scatter(
+        x, weight, bias if bias_parts else None, stride=stride, padding=padding, output_padding=output_padding,
+        groups=groups, dilation=dilation,
+    )  # fmt: skip
+    x_memory, x_view = place(x, layouts[0])
+    w_memory, w_view = place(weight, "askew")
+    out_memory, out_view, there = room(expected.shape, out_dtype, layouts[1])
+    views = x_view, w_view, out_view
+    kind, problem = fir.problem(shape, sizes, parts_of(x), views, bias_parts, tile, is_aligned=is_aligned)
+    kernel = fir.make_kernel(tile, kind, REAL[np.dtype(out_dtype).char])
+    blocks = min(most_blocks, fir.blocks(problem))
+    launch(kernel, blocks, tile.threads, x_memory, w_memory, bias.view(real), out_memory, tuple(problem))
+    check(there, expected, out_memory, out_dtype)
+    return kind
+
+
+@pytest.mark.parametrize("name", FIRS)
+@pytest.mark.parametrize("dtype", ["f", "F"])
+def test_fir(name, dtype):
+    for layout, sizes in (("rows", (2, 1, 1)), ("askew", (1, 2, 2))):
+        kind = run_fir(FIRS[name], sizes, (dtype, dtype), (layout, layout), seed=1)
+        assert kind.is_row_in == (layout == "rows")
+
+
+@pytest.mark.parametrize(("x_dtype", "out_dtype"), [("e", "e"), ("e", "f"), ("f", "e"), ("d", "d"), ("D", "D")])
+def test_fir_of_other_dtypes(x_dtype, out_dtype):
+    for name in ("depthwise", "chunks of taps", "reach of five"):
+        run_fir(FIRS[name], (1, 2, 1), (x_dtype, out_dtype), ("rows", "rows"), seed=2)
+
+
+@pytest.mark.parametrize("bias_parts", [0, 1, 2])
+def test_fir_bias(bias_parts):
+    for name in ("depthwise", "gap"):
+        run_fir(FIRS[name], (1, 2, 2), ("F", "F"), ("rows", "rows"), seed=3, bias_parts=bias_parts)
+
+
+def test_fir_rows_that_begin_anywhere():
+    """Every misalignment of a tile's first number, and of the end of x and out."""
+    for padding, length, dtype in product(range(5), (33, 34, 35, 36), "fF"):
+        kind = run_fir((length, 4, 2, (padding, 0), 0, 1), (1, 1, 1), (dtype, dtype), ("rows", "rows"), seed=4)
+        assert kind.is_row_out
+
+
+def test_fir_of_an_unaligned_memory():
+    kind = run_fir(FIRS["depthwise"], (1, 1, 1), ("f", "f"), ("rows", "rows"), seed=5, is_aligned=False)
+    assert not (kind.is_row_in or kind.is_row_out)
+
+
+def test_fir_keeps_infinite_samples_to_the_outputs_that_see_them():
+    """Chunks are filled up to four taps, which must not multiply what the filter does not reach."""
+    x, weight = np.zeros((1, 1, 60), np.float32), np.ones((1, 1, 6), np.float32)
+    x[..., 20] = np.inf
+    shape = geometry.geometry(60, 6, 1, (0, 0), 0, 1)
+    (x_memory, x_view), (w_memory, w_view) = place(x, "rows"), place(weight, "rows")
+    out_memory, out_view, there = room((1, 1, shape.output_length), np.float32, "rows")
+    kind, problem = fir.problem(shape, (1, 1, 1), 1, (x_view, w_view, out_view), 0, SMALL_FIR, is_aligned=True)
+    kernel = fir.make_kernel(SMALL_FIR, kind, types.float32)
+    launch(kernel, 2, SMALL_FIR.threads, x_memory, w_memory, w_memory, out_memory, tuple(problem))
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(there[0, 0], np.where((np.arange(65) >= 20) & (np.arange(65) < 26), np.inf, 0))
+
+
+THREADS = 8
+# length, taps, up, down, left, output_length
+RATES = {
+    "3/2": (40, 20, 3, 2, 0, 70),
+    "16/7 from within": (30, 35, 16, 7, 12, 60),
+    "down": (90, 9, 1, 4, 3, 22),
+    "common factor": (41, 13, 6, 4, 5, 66),
+    "fewer taps than phases": (9, 3, 7, 2, 0, 40),
+    "period beyond the outputs": (50, 9, 101, 7, 2, 13),
+    "longer filter than signal": (5, 44, 2, 3, 1, 20),
+    "from before the signal to behind its end": (20, 6, 2, 1, -9, 70),
+    "one output": (10, 3, 1, 1, 4, 1),
+}
+
+
+def run_rates(options, sizes, dtypes, layouts, seed, *, is_flipped=False, is_conjugated=False, most_blocks=3):
+    """Compute one change of rate by the kernels and check it."""
+    length, filter_size, up, down, left, output_length = options
+    (batch, channels, banks), (x_dtype, h_dtype, out_dtype) = sizes, dtypes
+    rng = np.random.default_rng(seed)
+    x, h = numbers(rng, (batch, channels, length), x_dtype), numbers(rng, (banks, filter_size), h_dtype)
+    change = geometry.RateChange(*options)
+    taps = (h[:, ::-1] if is_flipped else h).astype(complex)
+    taps = np.broadcast_to(taps.conj() if is_conjugated else taps, (channels, filter_size))
+    at = left + down * np.arange(output_length)
+    expected = np.zeros((batch, channels, output_length), complex)
+    for n, c in product(range(batch), range(channels)):
+        full = scipy.signal.upfirdn(taps[c], x[n, c].astype(complex), up)
+        inside = (at >= 0) & (at < len(full))
+        expected[n, c, inside] = full[at[inside]]
+    real = np.dtype(np.float64 if np.dtype(out_dtype).char in "dD" else np.float32)
+    tap_parts, number = parts_of(h), REAL[np.dtype(out_dtype).char]
+    x_memory, x_view = place(x, layouts[0])
+    h_memory, h_view = place(h, "askew")
+    out_memory, out_view, there = room(expected.shape, out_dtype, layouts[1])
+    packing, size = rates.packing(change, banks, h_view, is_flipped=is_flipped, is_conjugated=is_conjugated)
+    packed = np.full(size * tap_parts, np.nan, real)
+    launch(rates.make_packer(THREADS, tap_parts, number), 2, THREADS, h_memory, packed, tuple(packing))
+    assert np.isfinite(packed).all()
+    problem = rates.problem(change, sizes, tap_parts, x_view, out_view, threads=THREADS)
+    kernel = rates.make_kernel(THREADS, parts_of(x), tap_parts, number, is_row=rates.is_row(problem, parts_of(x)))
+    blocks = min(most_blocks, rates.blocks(problem, THREADS))
+    launch(kernel, blocks, THREADS, x_memory, packed, out_memory, tuple(problem))
+    check(there, expected if there.dtype.kind == "c" else expected.real, out_memory, out_dtype)
+
+
+@pytest.mark.parametrize("name", RATES)
+def test_rates(name):
+    run_rates(RATES[name], (2, 1, 1), "fff", ("rows", "rows"), seed=1)
+    run_rates(RATES[name], (1, 2, 2), "fff", ("askew", "askew"), seed=2)
+
+
+@pytest.mark.parametrize("dtypes", ["FfF", "fFF", "FFF", "ddd", "dDD", "efe", "fee"])
+def test_rates_of_other_dtypes(dtypes):
+    for name in ("3/2", "down"):
+        run_rates(RATES[name], (1, 2, 1), dtypes, ("rows", "askew"), seed=3)
+
+
+@pytest.mark.parametrize(("is_flipped", "is_conjugated"), [(True, False), (False, True), (True, True)])
+def test_rates_of_turned_taps(is_flipped, is_conjugated):
+    turned = {"is_flipped": is_flipped, "is_conjugated": is_conjugated}
+    run_rates(RATES["16/7 from within"], (1, 2, 2), "FFF", ("rows", "rows"), seed=4, **turned)
+
+
+@pytest.mark.parametrize("name", FIRS)
+@pytest.mark.parametrize("dtype", ["f", "F"])
+def test_gradient_of_x_of_one_channel_a_group(name, dtype):
+    length, taps, stride, padding, output_padding, dilation = FIRS[name]
+    rng = np.random.default_rng(5)
+    crop = (padding, padding) if isinstance(padding, int) else padding
+    shape = geometry.geometry(length, taps, stride, crop, output_padding, dilation)
+    x, weight = numbers(rng, (2, 2, length), dtype), numbers(rng, (2, 1, taps), dtype)
+    grad_output = numbers(rng, (2, 2, shape.output_length), dtype)
+    expected, _, _ = reference.gradients(
+        grad_output, x, weight, stride=stride, padding=padding, output_padding=output_padding, groups=2,
+        dilation=dilation,
+    )  # fmt: skip
+    (g_memory, g_view), (w_memory, w_view) = place(grad_output, "rows"), place(weight, "rows")
+    out_memory, out_view, there = room(x.shape, dtype, "rows")
+    change, step = rates.gradient(shape)
+    parts = parts_of(x)
+    bank = View(w_view.start, (w_view.strides[0], w_view.strides[2]))
+    packing, size = rates.packing(change, 2, bank, is_flipped=True, is_conjugated=True)
+    packed = np.full(size * parts, np.nan, np.float32)
+    launch(rates.make_packer(THREADS, parts, types.float32), 2, THREADS, w_memory, packed, tuple(packing))
+    problem = rates.problem(change, (2, 2, 2), parts, g_view, out_view, step=step, threads=THREADS)
+    kernel = rates.make_kernel(THREADS, parts, parts, types.float32, is_row=rates.is_row(problem, parts))
+    blocks = min(5, rates.blocks(problem, THREADS))
+    launch(kernel, blocks, THREADS, g_memory, packed, out_memory, tuple(problem))
+    check(there, expected, out_memory, dtype)
+
+
+def run_sums(shape, dtypes, layout, blocks, threads=THREADS):
+    """Sum over batch and time by the kernel and check it; returns how many launches that took."""
+    dtype, out_dtype = dtypes
+    rng = np.random.default_rng(6)
+    batch, channels, length = shape
+    array = numbers(rng, shape, dtype)
+    memory, view = place(array, layout)
+    number = REAL[np.dtype(out_dtype).char]
+    expected = array.astype(complex if array.dtype.kind == "c" else float).sum((0, 2))
+    out_memory, out_view, there = room((channels,), out_dtype, layout)
+    parts = parts_of(array)
+    rows = View(view.start, tuple(view.strides[axis] for axis in (1, 0, 2)))
+    steps = sums.problems((channels, batch, length), parts, rows, out_view, blocks, threads)
+    kernel = sums.make_kernel(threads, parts, number)
+    source = memory
+    for step in steps:
+        real = np.dtype(np.float64 if number is types.float64 else np.float32)
+        target = out_memory if step is steps[-1] else np.full(sums.blocks(step) * parts, np.nan, real)
+        launch(kernel, min(3, sums.blocks(step)), threads, source, target, tuple(step))
+        source = target
+    check(there, expected, out_memory, out_dtype)
+    return len(steps)
+
+
+@pytest.mark.parametrize("dtypes", ["ff", "FF", "dd", "DD", "ee", "ef"])
+def test_sums(dtypes):
+    for layout in ("rows", "askew"):
+        assert run_sums((3, 2, 131), dtypes, layout, blocks=1) == 1
+        assert run_sums((3, 2, 201), dtypes, layout, blocks=8) == 2
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (40, 2, 3), (5, 1, 8), (0, 2, 5), (2, 3, 32), (2, 3, 33)])
+def test_sums_of_every_length(shape):
+    assert run_sums(shape, "ff", "rows", blocks=1) == 1
+
+
+def test_sums_of_many_terms_are_split_for_accuracy(monkeypatch):
+    monkeypatch.setattr(sums, "LONGEST", 2)
+    monkeypatch.setattr(sums, "SHORTEST", 1)
+    assert run_sums((1, 1, 700), "ff", "rows", blocks=1) == 2
