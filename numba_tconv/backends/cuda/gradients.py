@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from numba_tconv.backends.cuda import launch, memory, problems
-from numba_tconv.backends.cuda.parts import parts
+from numba_tconv.backends.cuda import launch, memory, problems, rates
+from numba_tconv.backends.cuda.parts import View, parts
 from numba_tconv.backends.cuda.problems import Sizes
 from numba_tconv.backends.cuda.views import flat, is_complex, new, on_gpu
 from numba_tconv.device_array import DeviceArray
@@ -49,7 +49,27 @@ class Backward:
         launch.contract(problem, which, self._real, memories, self._stream, conjugate=True)
 
     def _input_gradient(self, out: DeviceArray) -> None:
-        self._contract(problems.grad_x, self._weight, out)
+        batch, groups, channels, filters = self._sizes
+        g = self._grad_output
+        is_filtered = channels == filters == 1 and is_complex(out) == (is_complex(g) or is_complex(self._weight))
+        if not is_filtered:
+            self._contract(problems.grad_x, self._weight, out)
+            return
+        weight = on_gpu(self._weight, self._real, self._stream)
+        (w_memory, w), g_flat, out_flat = flat(weight), flat(g), flat(out)
+        change, step = rates.gradient(self._geometry)
+        taps = w_memory, View(w.start, (w.strides[0], w.strides[2]))
+        sizes, numbers = (batch, groups, groups), (1 + is_complex(g), 1 + is_complex(weight))
+        arrays = g_flat, taps, out_flat
+        launch.change_rate(change, sizes, numbers, self._real, arrays, self._stream, step=step, is_adjoint=True)
 
     def _weight_gradient(self, out: DeviceArray) -> None:
         self._contract(problems.grad_weight, self._x, out)
+
+    def _bias_gradient(self, out: DeviceArray) -> None:
+        memory_of, view = flat(self._grad_output)
+        batch, filters, length = self._grad_output.shape
+        rows = View(view.start, (view.strides[1], view.strides[0], view.strides[2]))
+        numbers = 1 + is_complex(self._grad_output)
+        sizes = filters, batch, length
+        launch.sum_rows(sizes, numbers, self._real, (memory_of, rows), flat(out), self._stream)

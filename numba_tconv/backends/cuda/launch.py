@@ -1,6 +1,6 @@
-"""How a contraction is cut into tiles and splits for a GPU, and its launch.
+"""The launches of all kernels: which variant, how many blocks, and how a contraction is cut into tiles and splits.
 
-The rule, for a GPU of `multiprocessors`: the largest tile whose blocks fill the GPU once is taken, because it reads the
+The rule for a contraction, on a GPU of `multiprocessors`: the largest tile whose blocks fill the GPU once is taken, because it reads the
 least memory for each multiplication; where none does, the smallest, and the reduction is split until the GPU is full or
 a split has only `FEWEST_SLABS` slabs left. It is a rule of sizes alone and the same for all compute capabilities from
 7.5 on: the tiles need no more than the registers and the shared memory that each of them has.
@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from numba_tconv.backends.cuda import memory
+from numba_tconv.backends.cuda import contraction, fir, memory, rates, sums
 from numba_tconv.backends.cuda.compiler import SIMULATED, cuda, types
-from numba_tconv.backends.cuda.contraction import Lanes, Problem, Tile, make_kernel
-from numba_tconv.backends.cuda.parts import Parts
+from numba_tconv.backends.cuda.contraction import Lanes, Problem, Tile
+from numba_tconv.backends.cuda.parts import Parts, View
+from numba_tconv.geometry import RateChange
 
 # By the itemsize of what is computed with: for many rows, for few tiles, for few rows.
 TILES = {
@@ -43,10 +44,8 @@ def tiles_of(tile: Tile, problem: Problem) -> int:
 def select(tiles: tuple[Tile, Tile, Tile], problem: Problem, available: int) -> tuple[Tile, Problem]:
     """Return the tile for a problem, and the problem with its splits, on a GPU of `available` multiprocessors."""
     large, medium, flat = tiles
-    if problem.m <= flat.rows:
-        tile = flat
-    else:
-        tile = large if tiles_of(large, problem) >= available * large.blocks else medium
+    fills = tiles_of(large, problem) >= available * large.blocks
+    tile = flat if problem.m <= flat.rows else large if fills else medium
     slabs = -(-problem.k // tile.slab)
     wanted = available * tile.blocks // tiles_of(tile, problem)
     splits = max(1, min(wanted, slabs // FEWEST_SLABS))
@@ -59,10 +58,15 @@ def select(tiles: tuple[Tile, Tile, Tile], problem: Problem, available: int) -> 
     )
 
 
+def _number(real: np.dtype) -> Any:
+    """Return the compiler's type of a number."""
+    return {4: types.float32, 8: types.float64}[real.itemsize]
+
+
 @cache
-def _kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: np.dtype, is_long: bool) -> Any:
-    number = {4: types.float32, 8: types.float64}[real.itemsize]
-    return make_kernel(tile, lanes, parts, conjugate, number, types.int64 if is_long else types.int32)
+def _contraction(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: np.dtype, is_long: bool) -> Any:
+    time = types.int64 if is_long else types.int32
+    return contraction.make_kernel(tile, lanes, parts, conjugate, _number(real), time)
 
 
 _workspaces: dict[tuple[Any, np.dtype], tuple[Any, Any]] = {}
@@ -83,7 +87,7 @@ def _workspace(stream: Any, real: np.dtype, numbers: int, counters: int) -> tupl
 
 
 def contract(
-    contraction: tuple[Problem, Lanes],
+    problem_and_lanes: tuple[Problem, Lanes],
     parts: Parts,
     real: np.dtype,
     arrays: tuple[Any, Any, Any, Any],
@@ -92,14 +96,83 @@ def contract(
     conjugate: bool = False,
 ) -> None:
     """Compute a contraction of `arrays` (a, b, bias or None, out) in the type `real`."""
-    problem, lanes = contraction
+    problem, lanes = problem_and_lanes
     tile, problem = select(TILES[real.itemsize], problem, multiprocessors())
     tiles = tiles_of(tile, problem)
     is_split = problem.splits > 1
     numbers = tiles * problem.splits * tile.rows * tile.columns if is_split else 1
     sums, arrived = _workspace(stream, real, numbers, tiles if is_split else 1)
     is_long = max(problem.a_length, problem.b_length, problem.out_length) >= LONG
-    kernel = _kernel(tile, lanes, parts, conjugate, real, is_long)
+    kernel = _contraction(tile, lanes, parts, conjugate, real, is_long)
     blocks = min(tiles * problem.splits, MOST_BLOCKS)
     a, b, bias, out = arrays
     kernel[blocks, tile.threads, stream](a, b, sums if bias is None else bias, out, sums, arrived, tuple(problem))
+
+
+@cache
+def _fir(tile: fir.Tile, kind: fir.Kind, real: np.dtype) -> Any:
+    return fir.make_kernel(tile, kind, _number(real))
+
+
+def filter_rows(kind_and_problem: tuple[fir.Kind, fir.Problem], real: np.dtype, arrays: tuple[Any, ...], stream: Any) -> None:
+    """Filter the rows of `arrays` (x, weight, bias or None, out), computed in the type `real`."""
+    kind, problem = kind_and_problem
+    tile = fir.TILES[real.itemsize]
+    x, weight, bias, out = arrays
+    blocks = min(fir.blocks(problem), MOST_BLOCKS)
+    kernel = _fir(tile, kind, real)
+    kernel[blocks, tile.threads, stream](x, weight, weight if bias is None else bias, out, tuple(problem))
+
+
+@cache
+def _packer(threads: int, parts: int, real: np.dtype) -> Any:
+    return rates.make_packer(threads, parts, _number(real))
+
+
+@cache
+def _rates(threads: int, x_parts: int, tap_parts: int, real: np.dtype, is_row: bool) -> Any:
+    return rates.make_kernel(threads, x_parts, tap_parts, _number(real), is_row=is_row)
+
+
+def change_rate(
+    change: RateChange,
+    sizes: tuple[int, int, int],
+    parts: tuple[int, int],
+    real: np.dtype,
+    arrays: tuple[tuple[Any, View], tuple[Any, View], tuple[Any, View]],
+    stream: Any,
+    *,
+    step: int = 1,
+    is_adjoint: bool = False,
+) -> None:
+    """Change the rate of x by filters h: `sizes` (batch, channels, banks), `parts` of x and h, `arrays` x, h and out."""
+    (x, x_view), (h, h_view), (out, out_view) = arrays
+    x_parts, tap_parts = parts
+    packing, size = rates.packing(change, sizes[2], h_view, is_flipped=is_adjoint, is_conjugated=is_adjoint)
+    taps = memory.empty((size * tap_parts,), real, stream)
+    threads = rates.THREADS
+    blocks = min(-(-size // threads), MOST_BLOCKS)
+    _packer(threads, tap_parts, real)[blocks, threads, stream](h, taps, tuple(packing))
+    problem = rates.problem(change, sizes, tap_parts, x_view, out_view, step=step, threads=threads)
+    kernel = _rates(threads, x_parts, tap_parts, real, rates.is_row(problem, x_parts))
+    blocks = min(rates.blocks(problem, threads), MOST_BLOCKS)
+    kernel[blocks, threads, stream](x, taps, out, tuple(problem))
+
+
+@cache
+def _sums(threads: int, parts: int, real: np.dtype) -> Any:
+    return sums.make_kernel(threads, parts, _number(real))
+
+
+def sum_rows(
+    sizes: tuple[int, int, int], parts: int, real: np.dtype, array: tuple[Any, View], out: tuple[Any, View], stream: Any
+) -> None:
+    """Sum an array of `sizes` (row, outer, inner) over all but its rows."""
+    (source, view), (target, target_view) = array, out
+    kernel = _sums(sums.THREADS, parts, real)
+    steps = sums.problems(sizes, parts, view, target_view, multiprocessors() * sums.BLOCKS, sums.THREADS)
+    for step in steps:
+        is_last = step is steps[-1]
+        there = target if is_last else memory.empty((sums.blocks(step) * parts,), real, stream)
+        kernel[min(sums.blocks(step), MOST_BLOCKS), sums.THREADS, stream](source, there, tuple(step))
+        source = there

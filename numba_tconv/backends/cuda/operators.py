@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from numba_tconv.backends.cuda import launch, memory, problems, staging
+from numba_tconv.backends.cuda import fir, launch, memory, problems, staging
 from numba_tconv.backends.cuda.gradients import Backward
 from numba_tconv.backends.cuda.parts import parts
 from numba_tconv.backends.cuda.problems import Sizes
-from numba_tconv.backends.cuda.views import flat, is_complex, on_gpu
+from numba_tconv.backends.cuda.views import flat, is_aligned, is_complex, on_gpu
 from numba_tconv.device_array import DeviceArray, as_device_array, empty_like
 from numba_tconv.geometry import Geometry
 
@@ -54,12 +54,20 @@ class Operator:
 
     def _launch(self, geometry: Geometry, x: DeviceArray, out: DeviceArray, real: np.dtype, stream: Any) -> None:
         weight, bias = self._weights(out.dtype, real)
-        arrays = [flat(array) for array in (weight, x, out)]
-        (w_memory, w), (x_memory, x_view), (out_memory, out_view) = arrays
+        (w_memory, w), (x_memory, x_view), (out_memory, out_view) = (flat(array) for array in (weight, x, out))
         channels, filters, _ = weight.shape
-        sizes = Sizes(x.shape[0], self._groups, channels // self._groups, filters)
+        batch, groups = x.shape[0], self._groups
+        bias_memory, bias_parts = (None, 0) if bias is None else (flat(bias)[0], 1 + is_complex(bias))
+        if channels == groups and not is_complex(weight):
+            views = x_view, w, out_view
+            parts_of_x, are_aligned = 1 + is_complex(x), is_aligned(x) and is_aligned(out)
+            problem = fir.problem(
+                geometry, (batch, groups, filters), parts_of_x, views, bias_parts, fir.TILES[real.itemsize],
+                is_aligned=are_aligned,
+            )  # fmt: skip
+            launch.filter_rows(problem, real, (x_memory, w_memory, bias_memory, out_memory), stream)
+            return
+        sizes = Sizes(batch, groups, channels // groups, filters)
         which = parts(is_complex(weight), is_complex(x), is_complex(out))
-        bias_parts = 0 if bias is None else 1 + is_complex(bias)
-        problem = problems.forward(geometry, sizes, which, x_view, w, bias_parts, out_view)
-        bias_memory = None if bias is None else flat(bias)[0]
-        launch.contract(problem, which, real, (w_memory, x_memory, bias_memory, out_memory), stream)
+        contraction = problems.forward(geometry, sizes, which, x_view, w, bias_parts, out_view)
+        launch.contract(contraction, which, real, (w_memory, x_memory, bias_memory, out_memory), stream)

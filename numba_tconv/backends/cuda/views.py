@@ -23,6 +23,11 @@ def flat(array: DeviceArray) -> tuple[Any, View]:
     return numbers, View((array.pointer - low) // real.itemsize, strides)
 
 
+def is_aligned(array: DeviceArray) -> bool:
+    """Whether the memory of an array begins at a multiple of 16 bytes."""
+    return array.extent[0] % 16 == 0
+
+
 def stored_dtype(dtype: np.dtype, real: np.dtype) -> np.dtype:
     """Return the dtype that samples have on the GPU: their own, or the arithmetic's where kernels do not take it."""
     return dtype if dtype.name in DTYPES else real
