@@ -36,6 +36,10 @@ class Tile(NamedTuple):
     blocks: int
 
 
+# By the itemsize of what is computed with. More blocks would have too few registers.
+TILES = {4: Tile(256, 64, 512, 3), 8: Tile(256, 64, 512, 2)}
+
+
 class Kind(NamedTuple):
     """What a kernel is compiled for.
 
@@ -180,9 +184,9 @@ def make_kernel(tile: Tile, kind: Kind, real: Any) -> Any:
     NEXT_THREAD, NEXT = (V, 1) if S else (1, THREADS)
     # The taps lie behind the window; the window begins at a multiple of four before what is reached.
     WINDOW = TILE + (S * TAPS if S else REACH + 4)
-    # Results are skewed by one number in 32: so threads that write branches side by side meet different banks.
-    RESULTS = R * TILE + 4
-    STAGE = max(WINDOW + TAPS * R, RESULTS + RESULTS // 32)
+    # Results are skewed by one number in 32: threads that write branches side by side then meet different banks.
+    SKEWED_TILE = TILE + TILE // 32
+    STAGE = max(WINDOW + TAPS * R, R * SKEWED_TILE + 4)
     KEPT, TAKEN = 4 * S + 4, 4 * R  # numbers that four taps and columns meet, and the taps
 
     def fir(x, weight, bias, out, problem):
@@ -228,33 +232,39 @@ def make_kernel(tile: Tile, kind: Kind, real: Any) -> Any:
                 else:
                     window = column - (begin + count - 1) * step >> 2 << 2
                 last = int32(column - begin * step - window)  # of column 0 and the chunk's first tap
-                for i in range(thread * 4, last + TILE, 4 * THREADS):
-                    at = window + i
-                    if IS_ROW_IN and at >= 0 and at + 4 <= length * PARTS:
-                        a, b, c, d = load4(x, x_at + at)
+                size = int32(last + TILE)
+                if IS_ROW_IN and window >= 0 and window + (size + 3 >> 2 << 2) <= length * PARTS:
+                    i = int32(thread * 4)
+                    while i < size:
+                        a, b, c, d = load4(x, x_at + window + i)
                         store4(stage, i, real(a), real(b), real(c), real(d))
-                    else:
-                        for k in range(4):
-                            if i + k < last + TILE:
-                                value = real(0)
-                                if at + k >= 0 and at + k < length * PARTS:
-                                    sample, part = (at + k) >> LAST_PART, (at + k) & LAST_PART
-                                    value = real(load(x, x_at + sample * x_time + part))
-                                store(stage, i + k, value)
-                for i in range(thread, (count + 3 >> 2 << 2) * R, THREADS):
+                        i = int32(i + 4 * THREADS)
+                else:
+                    i = thread
+                    while i < size:
+                        at = window + i
+                        value = real(0)
+                        if at >= 0 and at < length * PARTS:
+                            value = real(load(x, x_at + (at >> LAST_PART) * x_time + (at & LAST_PART)))
+                        store(stage, i, value)
+                        i = int32(i + THREADS)
+                i = thread
+                while i < (count + 3 >> 2 << 2) * R:
                     branch = first_branch + (i & R - 1)
                     k = branch + (begin + (i >> BRANCH_BITS)) * branches
                     value = real(0)
                     if i < count * R and branch < branches and k < filter_size:
                         value = real(load(weight, w_at + k * w_tap))
                     store(stage, WINDOW + i, value)
+                    i = int32(i + THREADS)
                 cuda.syncthreads()
 
                 if S:
-                    at = last + own
+                    at = int32(last + own)
                     kept[4 * S], kept[4 * S + 1], kept[4 * S + 2], kept[4 * S + 3] = load4(stage, at)
-                    for j in range(0, count, 4):
-                        at -= 4 * S
+                    j = int32(0)
+                    while j < count:
+                        at = int32(at - 4 * S)
                         for s in range(uint32(S)):
                             kept[4 * s], kept[4 * s + 1], kept[4 * s + 2], kept[4 * s + 3] = load4(stage, at + 4 * int32(s))
                         for r in range(uint32(R)):
@@ -275,9 +285,10 @@ def make_kernel(tile: Tile, kind: Kind, real: Any) -> Any:
                                             sums[r, v] += tap[u * R + r] * kept[4 * S + v - S * u]
                         for v in range(uint32(4)):
                             kept[4 * S + v] = kept[v]
+                        j = int32(j + 4)
                 else:
                     for j in range(count):
-                        at = last + own - j * int32(step)
+                        at = int32(last + own - j * int32(step))
                         for r in range(uint32(R)):
                             tap[r] = load(stage, WINDOW + j * R + int32(r))
                         for v in range(uint32(V)):
@@ -292,27 +303,30 @@ def make_kernel(tile: Tile, kind: Kind, real: Any) -> Any:
             target = ((column >> LAST_PART) * stride - left) * PARTS
             shift = int32(target & 3) if IS_ROW_OUT else int32(0)
             for v in range(uint32(V)):
-                here = own + int32(v) * NEXT
+                here = int32(own + int32(v) * NEXT)
                 part = here & LAST_PART
+                at = int32((here >> LAST_PART) * (R * PARTS) + part)
+                at = int32(at + (at >> 5) + shift)
                 for r in range(uint32(R)):
-                    at = shift + ((here >> LAST_PART) * R + int32(r)) * PARTS + part
-                    store(stage, at + (at >> 5), sums[r, v] + (bias_1 if part else bias_0))
+                    store(stage, at + int32(r) * PARTS, sums[r, v] + (bias_1 if part else bias_0))
             cuda.syncthreads()
-            if IS_ROW_OUT:
-                low, high = max(target, 0), min(target + R * TILE, out_length * PARTS)
-                for i in range(thread * 4, shift + R * TILE, 4 * THREADS):
-                    at = target - shift + i
-                    skewed = i + (i >> 5)
-                    if at >= low and at + 4 <= high:
+            if IS_ROW_OUT and target >= 0 and target + R * TILE <= out_length * PARTS:
+                place = out_at + target - shift
+                i = int32(thread * 4)
+                at_0, at_1 = int32(i + (i - shift >> 5)), int32(i + (i + 1 - shift >> 5) + 1)
+                at_2, at_3 = int32(i + (i + 2 - shift >> 5) + 2), int32(i + (i + 3 - shift >> 5) + 3)
+                for r in range(uint32(R)):
+                    more = int32(r) * SKEWED_TILE
+                    if r > 0 or thread > 0 or shift == 0:
                         store4(
-                            out, out_at + at,
-                            load(stage, skewed), load(stage, skewed + 1), load(stage, skewed + 2),
-                            load(stage, skewed + 3),
+                            out, place + i + int32(r) * TILE,
+                            load(stage, at_0 + more), load(stage, at_1 + more),
+                            load(stage, at_2 + more), load(stage, at_3 + more),
                         )  # fmt: skip
-                    else:
-                        for k in range(4):
-                            if at + k >= low and at + k < high:
-                                store(out, out_at + at + k, load(stage, skewed + k))
+                # What the tile has of its first and last four numbers.
+                if shift > 0 and thread < 4:
+                    i = thread if thread >= shift else int32(thread + R * TILE)
+                    store(out, place + i, load(stage, i + (i - shift >> 5)))
             else:
                 part, branch = thread & LAST_PART, first_branch + (thread >> LAST_PART & R - 1)
                 row = (column >> LAST_PART) + (thread >> LAST_PART + BRANCH_BITS)
@@ -321,14 +335,16 @@ def make_kernel(tile: Tile, kind: Kind, real: Any) -> Any:
                 step_time = (THREADS >> LAST_PART + BRANCH_BITS) * stride
                 value = bias_1 if part else bias_0
                 if branch < branches:
-                    for i in range(thread, R * TILE, THREADS):
+                    i = thread
+                    while i < R * TILE:
                         if time >= 0 and time < out_length:
-                            store(out, place, load(stage, i + (i >> 5)))
+                            store(out, place, load(stage, i + (i >> 5) + shift))
                         for more in range(1, gap):
                             if time + more >= 0 and time + more < out_length:
                                 store(out, place + more * out_time, value)
                         time += step_time
                         place += step_time * out_time
+                        i = int32(i + THREADS)
             cuda.syncthreads()
             item = uint32(item + cuda.gridDim.x)
 
