@@ -432,6 +432,9 @@ class _Streamed:
         shape = self._shape
         left = shape.left + begin - first * shape.stride
         part = window(x.shape[-1], shape.filter_size, shape.stride, shape.dilation, left, out.shape[-1])
-        prepared, panels = self._plan._prepared_for(x.dtype)
-        batches = (x[None], out[None]) if x.ndim == 2 else (x, out)
-        _cpu().forward(prepared.layout, part, batches[0], panels, prepared.bias, batches[1])
+        plan, x, out = self._plan, gpu.with_batch(x), gpu.with_batch(out)
+        if plan._device == "cuda":
+            plan._on_gpu.run(part, x, out, computed_dtype(out.dtype), None)
+            return
+        prepared, panels = plan._prepared_for(x.dtype)
+        _cpu().forward(prepared.layout, part, x, panels, prepared.bias, out)

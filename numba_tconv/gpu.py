@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from numba_tconv.arguments import check_one_place, check_out, check_stream, computed_dtype, result_dtype
-from numba_tconv.backends import Work, serves_on_gpu
+from numba_tconv.backends import Work, check_device, serves_on_gpu
 from numba_tconv.device_array import DeviceArray
 from numba_tconv.geometry import Geometry
 
@@ -26,11 +26,17 @@ def backend() -> ModuleType:
 def is_for_gpu(device: str, shape: Geometry, x: Any, weight: Any, **others: Any) -> bool:
     """Whether a GPU serves a call: where its arrays lie there, and else where that is asked for or clearly pays."""
     if isinstance(x, DeviceArray):
-        if device == "cpu":
-            raise ValueError("device must be 'auto' or 'cuda' where x is on a GPU; got 'cpu'")
+        check_on_gpu(device)
         return True
     check_one_place(x, weight=weight, **others)
     return device != "cpu" and serves_on_gpu(device, _work(shape, x, weight))
+
+
+def check_on_gpu(device: str) -> None:
+    """Refuse to compute arrays on a GPU elsewhere, or where their GPU cannot be used."""
+    if device == "cpu":
+        raise ValueError("device must be 'auto' or 'cuda' where x is on a GPU; got 'cpu'")
+    check_device("cuda")
 
 
 def _work(shape: Geometry, x: Any, weight: Any) -> Work:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from numba_tconv.arguments import computed_dtype
 from numba_tconv.boundaries import extended
 from numba_tconv.overlap_save import write_by_fft
 
@@ -46,6 +47,14 @@ def _cpu() -> ModuleType:
     return polyphase
 
 
+@cache
+def _cuda() -> ModuleType:
+    """Return the CUDA backend; the first call imports the package that compiles for GPUs."""
+    from numba_tconv.backends.cuda import polyphase
+
+    return polyphase
+
+
 class Polyphase:
     """A filter, or a bank of them, that upsamples by `up`, filters and keeps every `down`-th sample.
 
@@ -57,12 +66,16 @@ class Polyphase:
         The rates.
     by_fft : bool
         Whether to transform, or to multiply and add.
+    on_gpu : bool
+        Whether a GPU does so, on the CUDA stream at the address `stream`.
     """
 
-    def __init__(self, h: Array, up: int, down: int, *, by_fft: bool = False) -> None:
+    def __init__(
+        self, h: Array, up: int, down: int, *, by_fft: bool = False, on_gpu: bool = False, stream: int | None = None
+    ) -> None:
         # SciPy computes float16 in float32, and returns it.
-        self.h: Array = h.astype(np.float32) if h.dtype.char == "e" else h
-        self.up, self.down, self.by_fft = up, down, by_fft
+        self.h: Array = h.astype(np.float32) if h.dtype.char == "e" and not on_gpu else h
+        self.up, self.down, self.by_fft, self.on_gpu, self._stream = up, down, by_fft, on_gpu, stream
         self._banks: dict[tuple[Any, ...], Any] = {}
 
     @property
@@ -99,7 +112,9 @@ class Polyphase:
         """`write` of signals that are zero beyond their ends."""
         if out.size == 0:
             return
-        if self.by_fft:
+        if self.on_gpu:
+            _cuda().write(self.h, self.up, self.down, x, axis, left, out, computed_dtype(out.dtype), self._stream)
+        elif self.by_fft:
             write_by_fft(self.h, self.up, self.down, np.moveaxis(x, axis, -1), left, np.moveaxis(out, axis, -1))
         elif self.h.ndim == 1:
             self._write_shared(x, axis, left, out)

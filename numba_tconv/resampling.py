@@ -4,16 +4,18 @@ Here belong SciPy's signatures, checks and filter design; axes, ends and methods
 """
 
 from functools import lru_cache
-from math import gcd
+from math import gcd, prod
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from numba_tconv.arguments import as_array, check_no_out, check_out, is_lazy
-from numba_tconv.backends import check_device
+from numba_tconv.arguments import as_array, check_no_out, check_one_place, check_stream, computed_dtype, is_lazy
+from numba_tconv.backends import Work, check_device, serves_on_gpu
 from numba_tconv.boundaries import MODES
+from numba_tconv.device_array import is_on_gpu
 from numba_tconv.geometry import as_integer
+from numba_tconv.gpu import check_on_gpu, owner, result_like
 from numba_tconv.lazy import Run, bank, continued, filtered
 from numba_tconv.overlap_save import fft_is_faster
 from numba_tconv.polyphase import Polyphase, full_length, result_dtype, result_shape
@@ -36,10 +38,11 @@ def upfirdn(
     mode: str = "constant",
     cval: complex = 0,
     *,
-    out: Array | None = None,
+    out: Any = None,
     method: str = "auto",
     device: str = "auto",
-) -> Array:
+    stream: Any = None,
+) -> Any:
     r"""Upsample, filter with a FIR and downsample: `scipy.signal.upfirdn`, faster.
 
     Parameters
@@ -64,8 +67,10 @@ def upfirdn(
         Where to write the result; of its exact shape and dtype, any strides, no overlap with the inputs.
     method : {'auto', 'direct', 'fft'}
         'direct' multiplies and adds; 'fft' transforms blocks of the signal, for filters of thousands of taps in each of
-        the `up` phases; 'auto' takes the faster one.
+        the `up` phases; 'auto' takes the faster one. A GPU multiplies and adds.
     device : {'auto', 'cpu', 'cuda'}
+        As of `conv_transpose1d`. Arrays on a GPU are zero beyond their ends: the mode 'constant' with `cval` 0.
+    stream : object with ``__cuda_stream__``, or int, optional
         As of `conv_transpose1d`.
 
     Returns
@@ -104,13 +109,14 @@ def upfirdn(
     array([[ 1.,  3.,  5.,  3.],
            [ 1.,  1.,  1., -3.]])
     """
-    filters, signal = as_array("h", h), as_array("x", x, may_be_lazy=True)
+    filters = as_array("h", h, may_be_on_gpu=True)
+    signal = as_array("x", x, may_be_lazy=True, may_be_on_gpu=True)
     arguments = (filters.shape, filters.dtype, signal.shape, signal.dtype, up, down, axis, mode, method, device)
     try:
         plan = _plan(*arguments)
     except TypeError:  # what cannot be looked up is refused with a better word
         plan = _plan.__wrapped__(*arguments)
-    polyphase = Polyphase(filters, plan.up, plan.down, by_fft=plan.by_fft)
+    polyphase = _polyphase(filters, plan, signal, method, device, stream, out)
     return _run(polyphase, signal, plan.axis, 0, plan.shape, plan.dtype, mode, cval, out)
 
 
@@ -121,6 +127,7 @@ class _Plan(NamedTuple):
     down: int
     axis: int
     by_fft: bool
+    on_gpu: bool
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
@@ -138,10 +145,31 @@ def _plan(
         raise ValueError(f"x must have at least one sample along axis {axis}; got the shape {x_shape}")
     check_choice("mode", mode, MODES)
     check_choice("method", method, METHODS)
-    check_device(device)
+    device = check_device(device)
     shape = result_shape(h_shape, x_shape, place, full_length(x_shape[place], h_shape[-1], up, down))
     by_fft = method == "fft" or (method == "auto" and fft_is_faster(h_shape[-1], up, down))
-    return _Plan(up, down, place, by_fft, shape, result_dtype(h_dtype, x_dtype))
+    dtype = result_dtype(h_dtype, x_dtype)
+    parts = (1 + (x_dtype.kind == "c")) * (1 + (h_dtype.kind == "c"))
+    samples, products = prod(x_shape) + prod(shape), prod(shape) * -(-h_shape[-1] // up) * parts
+    work = Work(products, samples * dtype.itemsize, computed_dtype(dtype).itemsize)
+    on_gpu = device == "cuda" or (not by_fft and serves_on_gpu(device, work))
+    return _Plan(up, down, place, by_fft, on_gpu, shape, dtype)
+
+
+def _polyphase(h: Array, plan: _Plan, x: Array, method: str, device: str, stream: Any, out: Any) -> Polyphase:
+    """Return the filter on the machine that serves a call."""
+    on_gpu = plan.on_gpu
+    if is_on_gpu(x):
+        check_on_gpu(device)
+        on_gpu = True
+    elif is_lazy(x):
+        on_gpu = False
+    else:
+        check_one_place(x, h=h, out=out)
+    if on_gpu and method == "fft":
+        raise ValueError("method must be 'auto' or 'direct' on a GPU; got 'fft'")
+    address = check_stream(stream, x)
+    return Polyphase(h, plan.up, plan.down, by_fft=plan.by_fft and not on_gpu, on_gpu=on_gpu, stream=address)
 
 
 def resample_poly(
@@ -155,7 +183,8 @@ def resample_poly(
     *,
     method: str = "auto",
     device: str = "auto",
-) -> Array:
+    stream: Any = None,
+) -> Any:
     """Change the rate of a signal by up/down, without delay: `scipy.signal.resample_poly`, faster.
 
     Parameters
@@ -174,7 +203,7 @@ def resample_poly(
         which are subtracted before and added again behind.
     cval : number, optional
         The value beyond the ends for 'constant'; zero by default.
-    method, device : str
+    method, device, stream
         As of `upfirdn`.
 
     Returns
@@ -204,7 +233,7 @@ def resample_poly(
     >>> bool(np.abs(error[40:-40]).max() < 3e-3)
     True
     """
-    signal = as_array("x", x, may_be_lazy=True)
+    signal = as_array("x", x, may_be_lazy=True, may_be_on_gpu=True)
     check_choice("padtype", padtype, (*BACKGROUNDS, *MODES))
     if cval is not None and padtype != "constant":
         raise ValueError(f"cval must be left out unless padtype is 'constant'; got {cval!r} with {padtype!r}")
@@ -215,13 +244,15 @@ def resample_poly(
     plan = _plan.__wrapped__(
         taps.shape, taps.dtype, signal.shape, signal.dtype, up, down, axis, "constant", method, device
     )
-    if is_equal:
+    if is_equal and not is_on_gpu(signal):
         return signal.copy()
     count = -(-signal.shape[plan.axis] * up // down)
     shape = result_shape(taps.shape, signal.shape, plan.axis, count)
-    polyphase = Polyphase(taps, up, down, by_fft=plan.by_fft)
+    polyphase = _polyphase(taps, plan, signal, method, device, stream, None)
     if padtype not in BACKGROUNDS:
         return _run(polyphase, signal, plan.axis, centre, shape, plan.dtype, padtype, cval or 0, None)
+    if is_on_gpu(signal):
+        raise ValueError(f"padtype must be 'constant' where x is on a GPU; got {padtype!r}")
     background = BACKGROUNDS[padtype](signal, axis=axis, keepdims=True)
     result = _run(polyphase, signal - background, plan.axis, centre, shape, plan.dtype, "constant", 0, None)
     result += background
@@ -230,15 +261,17 @@ def resample_poly(
 
 def _run(
     polyphase: Polyphase, x: Array, axis: int, left: int, shape: tuple[int, ...], dtype: np.dtype[Any], mode: str,
-    cval: complex, out: Array | None,
-) -> Array:  # fmt: skip
+    cval: complex, out: Any,
+) -> Any:  # fmt: skip
     """Allocate or check the output, and compute it."""
     if is_lazy(x):
         check_no_out(out)
         return _run_lazily(polyphase, x, axis, left, shape[axis], dtype, mode, cval)
-    result = np.empty(shape, dtype) if out is None else check_out(out, shape, dtype, (x, polyphase.h))
+    if is_on_gpu(x) and (mode != "constant" or cval != 0):
+        raise ValueError(f"mode must be 'constant' with cval 0 where x is on a GPU; got {mode!r} with {cval!r}")
+    result = result_like(x, shape, dtype, out, (polyphase.h,))
     polyphase.write(x, axis, left, result, mode, cval)
-    return result
+    return owner(result)
 
 
 def _run_lazily(
@@ -303,10 +336,10 @@ class Upsampler(Stream):
     """
 
     def __init__(self, h: ArrayLike, up: int, down: int = 1, axis: int = -1, *, device: str = "auto") -> None:
-        check_device(device)
         taps = as_array("h", h).copy()
         check_taps("h", taps.shape)
-        polyphase = Polyphase(taps, as_rate("up", up), as_rate("down", down))
+        on_gpu = check_device(device) == "cuda"
+        polyphase = Polyphase(taps, as_rate("up", up), as_rate("down", down), on_gpu=on_gpu)
         super().__init__(_Streamed(polyphase, axis))
         # In output samples, half the filter: for symmetric taps, by how much the output lags behind the input.
         self.delay = (polyphase.h.shape[-1] - 1) / 2 / polyphase.down

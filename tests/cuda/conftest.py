@@ -1,7 +1,7 @@
 """Tests of the CUDA backend on Numba's simulator: `tests/test_cuda.py` runs them in a process of their own.
 
-The simulator runs every thread of a kernel as one of Python, a thousand times slower than the CPU: so tiles are tiny here,
-which also makes small problems cross all their edges.
+The simulator runs every thread of a kernel as one of Python, a thousand times slower than the CPU: so tiles are tiny
+here, which also makes small problems cross all their edges.
 """
 
 import os
@@ -15,10 +15,14 @@ collect_ignore_glob = [] if IS_SIMULATED else ["test_*.py"]
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch):
     """Make every launch small."""
-    from numba_tconv.backends.cuda import launch
+    from numba_tconv.backends.cuda import fir, launch, rates, sums
     from numba_tconv.backends.cuda.contraction import Tile
 
     tiles = Tile(16, 8, 4, 4, 2, 1), Tile(8, 8, 4, 4, 2, 1), Tile(4, 16, 4, 4, 2, 1)
     monkeypatch.setattr(launch, "TILES", {4: tiles, 8: tiles})
     monkeypatch.setattr(launch, "FEWEST_SLABS", 2)
+    rows = fir.Tile(threads=8, taps=4, reach=8, blocks=1)
+    monkeypatch.setattr(fir, "TILES", {4: rows, 8: rows})
+    monkeypatch.setattr(rates, "THREADS", 8)
+    monkeypatch.setattr(sums, "THREADS", 8)
     monkeypatch.setattr(launch, "MOST_BLOCKS", 5)

@@ -8,7 +8,7 @@ from cases import KINDS, Case, with_options
 from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
 
 ON_GPU = {"float16", "float32", "float64", "complex64", "complex128"}
-MOST_WORK = 1500
+MOST_WORK = 600
 
 
 def small_case(rng):

@@ -17,9 +17,12 @@ if SIMULATED or PACKAGE != "numba":
     @inlined
     def load4(array, at):
         """Return four numbers from array[at] on, which lies at a multiple of 16 bytes."""
-        return array[types.uint64(at)], array[types.uint64(at + 1)], array[types.uint64(at + 2)], array[
-            types.uint64(at + 3)
-        ]
+        return (
+            array[types.uint64(at)],
+            array[types.uint64(at + 1)],
+            array[types.uint64(at + 2)],
+            array[types.uint64(at + 3)],
+        )
 
     @inlined
     def store(array, at, value):

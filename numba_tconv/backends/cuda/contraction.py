@@ -98,12 +98,12 @@ class Problem(NamedTuple):
     out_length: int
     gap: int  # samples from one that a tap may reach to the next
     weave: int  # 2**weave neighbouring rows are neighbouring samples of the result
-    bias_parts: int
     bias_group: int
     bias_m: int
+    has_bias: int
 
 
-def make_kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: Any, time: Any = int32) -> Any:
+def make_kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: Any) -> Any:
     """Return the kernel `(a, b, bias, out, work, arrived, problem)` that computes in the type `real`."""
     ROWS, COLUMNS, R, C, SLAB, _ = tile
     THREADS, TILE = tile.threads, ROWS * COLUMNS
@@ -129,7 +129,7 @@ def make_kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: A
             a_start, a_group, a_m, a_k, a_time, a_t, a_t_m, a_t_k, a_length,
             b_start, b_group, b_n, b_k, b_time, b_t, b_t_n, b_t_k, b_length,
             out_start, out_group, out_m, out_n, out_time, out_t, out_t_m, out_t_n, out_length, gap, weave,
-            bias_parts, bias_group, bias_m,
+            bias_group, bias_m, has_bias,
         ) = problem  # fmt: skip
         stage = cuda.shared.array(STAGE, real, ALIGNMENT)
         # Where the rows and columns of a tile lie, and when: registers have no room for it.
@@ -139,7 +139,7 @@ def make_kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: A
         b_when = cuda.shared.array(COLUMNS, int32)
         row_place = cuda.shared.array(ROWS, int64)
         row_when = cuda.shared.array(ROWS, int32)
-        row_bias = cuda.shared.array(ROWS * PN, real)
+        row_bias = cuda.shared.array(ROWS, real)
         column_place = cuda.shared.array(COLUMNS, int64)
         column_when = cuda.shared.array(COLUMNS, int32)
         is_last = cuda.shared.array(1, uint32)
@@ -184,10 +184,9 @@ def make_kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: A
                 when = out_t + inner * out_t_m
                 row_when[i] = when if m < m_size else NEVER
                 row_place[i] = out_start + group * out_group + outer * out_m + m % PM
-                for p in range(PN):
-                    row_bias[i * PN + p] = real(0)
-                    if m % PM + p < bias_parts and m < m_size:
-                        row_bias[i * PN + p] = load(bias, group * bias_group + outer * bias_m + m % PM + p)
+                row_bias[i] = real(0)
+                if has_bias and m < m_size:
+                    row_bias[i] = load(bias, group * bias_group + outer * bias_m + m % PM)
             for i in range(thread, COLUMNS, THREADS):
                 n = n_tile * COLUMNS + i
                 outer, inner = n // PN // n_inner, n // PN % n_inner
@@ -304,11 +303,11 @@ def make_kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: A
                             place = row_place[m] + column_place[n]
                             if row_when[m] != NEVER and column_when[n] != NEVER:
                                 if when >= 0 and when < out_length:
-                                    value = load(stage, m_here * OUT_ROW + n_here) + row_bias[m * PN + n_here % PN]
+                                    value = load(stage, m_here * OUT_ROW + n_here) + row_bias[m]
                                     store(out, place + when * out_time, value)
                                 for more in range(1, gap):
                                     if when + more >= 0 and when + more < out_length:
-                                        store(out, place + (when + more) * out_time, row_bias[m * PN + n_here % PN])
+                                        store(out, place + (when + more) * out_time, row_bias[m])
                         cuda.syncthreads()
             cuda.syncthreads()
             tile += cuda.gridDim.x

@@ -266,7 +266,9 @@ def make_kernel(tile: Tile, kind: Kind, real: Any) -> Any:
                     while j < count:
                         at = int32(at - 4 * S)
                         for s in range(uint32(S)):
-                            kept[4 * s], kept[4 * s + 1], kept[4 * s + 2], kept[4 * s + 3] = load4(stage, at + 4 * int32(s))
+                            kept[4 * s], kept[4 * s + 1], kept[4 * s + 2], kept[4 * s + 3] = load4(
+                                stage, at + 4 * int32(s)
+                            )
                         for r in range(uint32(R)):
                             tap[4 * r], tap[4 * r + 1], tap[4 * r + 2], tap[4 * r + 3] = load4(
                                 stage, WINDOW + j * R + 4 * int32(r)

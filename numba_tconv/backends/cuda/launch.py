@@ -1,4 +1,4 @@
-"""The launches of all kernels: which variant, how many blocks, and how a contraction is cut into tiles and splits.
+"""The launches of all kernels: which variant, how many blocks, and the cuts of a contraction into tiles and splits.
 
 The rule for a contraction, on a GPU of `multiprocessors`: the largest tile whose blocks fill the GPU once is taken, because it reads the
 least memory for each multiplication; where none does, the smallest, and the reduction is split until the GPU is full or
@@ -114,7 +114,9 @@ def _fir(tile: fir.Tile, kind: fir.Kind, real: np.dtype) -> Any:
     return fir.make_kernel(tile, kind, _number(real))
 
 
-def filter_rows(kind_and_problem: tuple[fir.Kind, fir.Problem], real: np.dtype, arrays: tuple[Any, ...], stream: Any) -> None:
+def filter_rows(
+    kind_and_problem: tuple[fir.Kind, fir.Problem], real: np.dtype, arrays: tuple[Any, ...], stream: Any
+) -> None:
     """Filter the rows of `arrays` (x, weight, bias or None, out), computed in the type `real`."""
     kind, problem = kind_and_problem
     tile = fir.TILES[real.itemsize]
@@ -145,7 +147,7 @@ def change_rate(
     step: int = 1,
     is_adjoint: bool = False,
 ) -> None:
-    """Change the rate of x by filters h: `sizes` (batch, channels, banks), `parts` of x and h, `arrays` x, h and out."""
+    """Change the rate of x by h; `sizes` (batch, channels, banks), `parts` of x and h, `arrays` x, h and out."""
     (x, x_view), (h, h_view), (out, out_view) = arrays
     x_parts, tap_parts = parts
     packing, size = rates.packing(change, sizes[2], h_view, is_flipped=is_adjoint, is_conjugated=is_adjoint)

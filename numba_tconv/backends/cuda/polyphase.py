@@ -99,9 +99,7 @@ def _rows(
     outer = max((one for one in rest if not one.h), key=lambda one: one.size, default=NOTHING)
     rest = [one for one in rest if one is not outer]
     for index in np.ndindex(*(one.size for one in rest)):
-        x_at, h_at, out_at = (
-            sum(i * one[which] for i, one in zip(index, rest, strict=True)) for which in (1, 2, 3)
-        )
+        x_at, h_at, out_at = (sum(i * one[which] for i, one in zip(index, rest, strict=True)) for which in (1, 2, 3))
         yield outer, channel, (x_at, h_at, out_at)
 
 
