@@ -123,6 +123,7 @@ def make_kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: A
     A_LOADS, B_LOADS = ROWS // GROUP, COLUMNS // GROUP
     A_ALONG_K, B_ALONG_K = lanes
     PM, PN, PK = parts
+    BIASES = ROWS * PN
     MINUS_M, MINUS_K = negative(conjugate)
     MAY_SUBTRACT = PM > MINUS_M and PK > MINUS_K
 
@@ -142,7 +143,7 @@ def make_kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: A
         b_when = cuda.shared.array(COLUMNS, time)
         row_place = cuda.shared.array(ROWS, int64)
         row_when = cuda.shared.array(ROWS, time)
-        row_bias = cuda.shared.array(ROWS * PN, real)
+        row_bias = cuda.shared.array(BIASES, real)
         column_place = cuda.shared.array(COLUMNS, int64)
         column_when = cuda.shared.array(COLUMNS, time)
         is_last = cuda.shared.array(1, uint32)
