@@ -27,7 +27,6 @@ from numba_tconv.backends.cuda.compiler import ALIGNMENT, compile_kernel, cuda, 
 from numba_tconv.backends.cuda.parts import Parts, negative
 
 int32, int64, uint32 = types.int32, types.int64, types.uint32
-NEVER = -(1 << 30)  # before every beginning
 
 
 class Tile(NamedTuple):
@@ -100,11 +99,15 @@ class Problem(NamedTuple):
     weave: int  # 2**weave neighbouring rows are neighbouring samples of the result
     bias_group: int
     bias_m: int
-    has_bias: int
+    bias_parts: int  # of a number of the bias; 0 without one
 
 
-def make_kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: Any) -> Any:
-    """Return the kernel `(a, b, bias, out, work, arrived, problem)` that computes in the type `real`."""
+def make_kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: Any, time: Any = int32) -> Any:
+    """Return the kernel `(a, b, bias, out, work, arrived, problem)` that computes in the type `real`.
+
+    Places in time have the type `time`: every sum of two of them and `gap` has to stay below a quarter of its range.
+    """
+    NEVER = -(1 << (time.bitwidth - 2))  # before every beginning, whatever is added
     ROWS, COLUMNS, R, C, SLAB, _ = tile
     THREADS, TILE = tile.threads, ROWS * COLUMNS
     THREAD_COLUMNS = COLUMNS // C
@@ -120,6 +123,7 @@ def make_kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: A
     A_LOADS, B_LOADS = ROWS // GROUP, COLUMNS // GROUP
     A_ALONG_K, B_ALONG_K = lanes
     PM, PN, PK = parts
+    BIASES = ROWS * PN
     MINUS_M, MINUS_K = negative(conjugate)
     MAY_SUBTRACT = PM > MINUS_M and PK > MINUS_K
 
@@ -129,19 +133,19 @@ def make_kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: A
             a_start, a_group, a_m, a_k, a_time, a_t, a_t_m, a_t_k, a_length,
             b_start, b_group, b_n, b_k, b_time, b_t, b_t_n, b_t_k, b_length,
             out_start, out_group, out_m, out_n, out_time, out_t, out_t_m, out_t_n, out_length, gap, weave,
-            bias_group, bias_m, has_bias,
+            bias_group, bias_m, bias_parts,
         ) = problem  # fmt: skip
         stage = cuda.shared.array(STAGE, real, ALIGNMENT)
         # Where the rows and columns of a tile lie, and when: registers have no room for it.
         a_place = cuda.shared.array(ROWS, int64)
-        a_when = cuda.shared.array(ROWS, int32)
+        a_when = cuda.shared.array(ROWS, time)
         b_place = cuda.shared.array(COLUMNS, int64)
-        b_when = cuda.shared.array(COLUMNS, int32)
+        b_when = cuda.shared.array(COLUMNS, time)
         row_place = cuda.shared.array(ROWS, int64)
-        row_when = cuda.shared.array(ROWS, int32)
-        row_bias = cuda.shared.array(ROWS, real)
+        row_when = cuda.shared.array(ROWS, time)
+        row_bias = cuda.shared.array(BIASES, real)
         column_place = cuda.shared.array(COLUMNS, int64)
-        column_when = cuda.shared.array(COLUMNS, int32)
+        column_when = cuda.shared.array(COLUMNS, time)
         is_last = cuda.shared.array(1, uint32)
         sums = cuda.local.array((R, C), real)
         a_next = cuda.local.array(A_LOADS, real)
@@ -184,9 +188,11 @@ def make_kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: A
                 when = out_t + inner * out_t_m
                 row_when[i] = when if m < m_size else NEVER
                 row_place[i] = out_start + group * out_group + outer * out_m + m % PM
-                row_bias[i] = real(0)
-                if has_bias and m < m_size:
-                    row_bias[i] = load(bias, group * bias_group + outer * bias_m + m % PM)
+                for part in range(PN):
+                    # The part is that of the row or that of the column: one of them has but one.
+                    row_bias[i * PN + part] = real(0)
+                    if m % PM + part < bias_parts and m < m_size:
+                        row_bias[i * PN + part] = load(bias, group * bias_group + outer * bias_m + m % PM + part)
             for i in range(thread, COLUMNS, THREADS):
                 n = n_tile * COLUMNS + i
                 outer, inner = n // PN // n_inner, n // PN % n_inner
@@ -209,7 +215,7 @@ def make_kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: A
             # In turn `slab`, this one is loaded to registers, the one before it is multiplied, and this one is staged.
             for slab in range(last + 1):
                 if slab < last:
-                    t = int32(a_inner * a_t_k)
+                    t = time(a_inner * a_t_k)
                     place = a_outer * a_k + t * a_time + a_part
                     for i in range(uint32(A_LOADS)):
                         m = a_lane + int32(i) * GROUP
@@ -218,7 +224,7 @@ def make_kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: A
                         if a_outer < k_outer and at >= 0 and at < a_length:
                             value = real(load(a, a_place[m] + place))
                         a_next[i] = -value if subtracts else value
-                    t = int32(b_inner * b_t_k)
+                    t = time(b_inner * b_t_k)
                     place = b_outer * b_k + t * b_time + b_part
                     for i in range(uint32(B_LOADS)):
                         n = b_lane + int32(i) * GROUP
@@ -301,13 +307,14 @@ def make_kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: A
                             m, n = m_here + int32(i) * ROW_GROUP, n_here + int32(j) * COLUMN_GROUP
                             when = row_when[m] + column_when[n]
                             place = row_place[m] + column_place[n]
+                            value_bias = row_bias[m * PN + n % PN]
                             if row_when[m] != NEVER and column_when[n] != NEVER:
                                 if when >= 0 and when < out_length:
-                                    value = load(stage, m_here * OUT_ROW + n_here) + row_bias[m]
+                                    value = load(stage, m_here * OUT_ROW + n_here) + value_bias
                                     store(out, place + when * out_time, value)
                                 for more in range(1, gap):
                                     if when + more >= 0 and when + more < out_length:
-                                        store(out, place + (when + more) * out_time, row_bias[m])
+                                        store(out, place + (when + more) * out_time, value_bias)
                         cuda.syncthreads()
             cuda.syncthreads()
             tile += cuda.gridDim.x
