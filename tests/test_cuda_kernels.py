@@ -21,7 +21,7 @@ if not compiler.SIMULATED:
 
 @pytest.fixture(autouse=True)
 def _frequent_switches():
-    """The simulator's main thread polls the others, and holds them up for as long as it may: four fifths of the time."""
+    """Keep the simulator's main thread, which polls the others, from holding them up four fifths of the time."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-3)
     yield
@@ -154,7 +154,8 @@ def test_fir_rows_that_begin_anywhere(dtype):
 
 def test_fir_of_an_unaligned_memory():
     kind = run_fir(FIRS["depthwise"], (1, 1, 1), ("f", "f"), ("rows", "rows"), seed=5, is_aligned=False)
-    assert not (kind.is_row_in or kind.is_row_out)
+    assert not kind.is_row_in
+    assert not kind.is_row_out
 
 
 def test_fir_keeps_infinite_samples_to_the_outputs_that_see_them():

@@ -72,7 +72,6 @@ class Problem(NamedTuple):
     tiles: int
     sets: int  # of branches
     first: int  # column; a multiple of four
-    columns: int  # from there on
     length: int  # of x
     branches: int
     taps: int  # of a branch
@@ -135,7 +134,6 @@ def problem(
         tiles=-(-columns // (COLUMNS * tile.threads)),
         sets=-(-geometry.branches // branches),
         first=first_column,
-        columns=columns,
         length=geometry.length,
         branches=geometry.branches,
         taps=geometry.taps_per_branch,
@@ -191,7 +189,7 @@ def make_kernel(tile: Tile, kind: Kind, real: Any) -> Any:
 
     def fir(x, weight, bias, out, problem):
         (
-            signals, all_filters, filters, tiles, sets, first, columns, length, branches, taps, chunk, step,
+            signals, all_filters, filters, tiles, sets, first, length, branches, taps, chunk, step,
             x_start, x_n, x_group, x_time, w_start, w_group, w_filter, w_tap, filter_size,
             out_start, out_n, out_filter, out_time, out_length, stride, dilation, left, gap, bias_parts,
         ) = problem  # fmt: skip
@@ -266,7 +264,9 @@ def make_kernel(tile: Tile, kind: Kind, real: Any) -> Any:
                     while j < count:
                         at = int32(at - 4 * S)
                         for s in range(uint32(S)):
-                            kept[4 * s], kept[4 * s + 1], kept[4 * s + 2], kept[4 * s + 3] = load4(stage, at + 4 * int32(s))
+                            kept[4 * s], kept[4 * s + 1], kept[4 * s + 2], kept[4 * s + 3] = load4(
+                                stage, at + 4 * int32(s)
+                            )
                         for r in range(uint32(R)):
                             tap[4 * r], tap[4 * r + 1], tap[4 * r + 2], tap[4 * r + 3] = load4(
                                 stage, WINDOW + j * R + 4 * int32(r)
