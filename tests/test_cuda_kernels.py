@@ -113,6 +113,7 @@ def run_fir(options, sizes, dtypes, layouts, seed, *, bias_parts=1, is_aligned=T
     out_memory, out_view, there = room(expected.shape, out_dtype, layouts[1])
     views = x_view, w_view, out_view
     kind, problem = fir.problem(shape, sizes, parts_of(x), views, bias_parts, tile, is_aligned=is_aligned)
+    assert problem.first % 4 == 0
     kernel = fir.make_kernel(tile, kind, REAL[np.dtype(out_dtype).char])
     blocks = min(most_blocks, fir.blocks(problem))
     launch(kernel, blocks, tile.threads, x_memory, w_memory, bias.view(real), out_memory, tuple(problem))
@@ -146,9 +147,9 @@ def test_fir_of_many_signals():
 
 @pytest.mark.parametrize("dtype", ["f", "F"])
 def test_fir_rows_that_begin_anywhere(dtype):
-    """Every misalignment of a tile's first number, with tiles inside the signal, and of the end of x and out."""
-    for left in range(4):
-        kind = run_fir((66 + left, 2, 2, (left, 0), 0, 1), (1, 1, 1), (dtype, dtype), ("rows", "rows"), seed=4)
+    """Every misalignment of a tile's first number, and x and out that end with a tile or just before its end."""
+    for length, left, right in ((66, 0, 2), (67, 1, 0), (68, 2, 1), (69, 3, 4), (63, 0, 0), (62, 0, 0), (63, 0, 1)):
+        kind = run_fir((length, 4, 2, (left, right), 0, 1), (1, 1, 1), (dtype, dtype), ("rows", "rows"), seed=4)
         assert kind.is_row_out
 
 

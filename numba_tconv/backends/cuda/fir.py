@@ -37,7 +37,7 @@ class Tile(NamedTuple):
 
 
 # By the itemsize of what is computed with. More blocks would have too few registers.
-TILES = {4: Tile(256, 64, 512, 3), 8: Tile(256, 64, 512, 2)}
+TILES = {4: Tile(256, 64, 512, 4), 8: Tile(256, 64, 512, 2)}
 
 
 class Kind(NamedTuple):
@@ -248,10 +248,9 @@ def make_kernel(tile: Tile, kind: Kind, real: Any) -> Any:
                         i = int32(i + THREADS)
                 i = thread
                 while i < (count + 3 >> 2 << 2) * R:
-                    branch = first_branch + (i & R - 1)
-                    k = branch + (begin + (i >> BRANCH_BITS)) * branches
+                    k = first_branch + (i & R - 1) + (begin + (i >> BRANCH_BITS)) * branches
                     value = real(0)
-                    if i < count * R and branch < branches and k < filter_size:
+                    if i < count * R and k < filter_size:
                         value = real(load(weight, w_at + k * w_tap))
                     store(stage, WINDOW + i, value)
                     i = int32(i + THREADS)
