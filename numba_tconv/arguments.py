@@ -167,7 +167,8 @@ def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: Se
             raise TypeError(f"out must be on the GPU where x is; got {type(out).__name__}")
         out = as_device_array("out", out)
     elif not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
-        raise TypeError(f"out must be an ndarray; got {type(out).__name__}")
+        where = "in host memory where x is" if is_on_gpu(out) else "an ndarray"
+        raise TypeError(f"out must be {where}; got {type(out).__name__}")
     if out.dtype != dtype:
         raise TypeError(f"out must have the dtype {dtype}; got {out.dtype}")
     if out.shape != shape:

@@ -135,8 +135,20 @@ def _engine_facts() -> dict[str, str]:
         "tile": f"{target.panel_rows} rows x 2 vectors; single channels: {target.fir_vectors(1)} vectors",
         "threads": f"{numba.get_num_threads()} ({_threading_layer()})",
         "cache": _cache_folder(),
-        "CUDA": "no: this version has no CUDA backend",
+        "CUDA": _gpu(),
     }
+
+
+def _gpu() -> str:
+    """Return the GPU that would serve calls, or why there is none."""
+    from numba_tconv.backends import missing_for_cuda
+
+    missing = missing_for_cuda()
+    if missing:
+        return f"no: {missing}"
+    from numba_tconv.backends.cuda import compiler
+
+    return f"yes: {compiler.gpu_name()}, by {compiler.PACKAGE}"
 
 
 def _threading_layer() -> str:

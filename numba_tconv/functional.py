@@ -231,7 +231,7 @@ def conv_transpose1d(
         return _run_lazily(shape, x, weight, bias, options)
     inputs = (weight,) if bias is None else (weight, bias)
     filters = weight.shape[1] * options.groups
-    if gpu.is_for_gpu(device, shape, x, weight, bias=bias, out=out):
+    if gpu.is_for_gpu(device, shape, x, weight, bias=bias):
         dtype = result_dtype(x.dtype, weight.dtype)
         _check_kind(bias, dtype)
         operator = gpu.backend().Operator(weight, bias, options.groups)
@@ -334,7 +334,7 @@ class ConvTranspose1d:
         if is_lazy(x):
             check_no_out(out)
             return _run_lazily(shape, x, self._weight, self._bias, self._options)
-        if gpu.is_for_gpu(self._device, shape, x, self._weight, bias=self._bias, out=out):
+        if gpu.is_for_gpu(self._device, shape, x, self._weight, bias=self._bias):
             dtype = result_dtype(x.dtype, self._weight.dtype)
             _check_kind(self._bias, dtype)
             return gpu.forward(self._on_gpu, shape, x, self._filters, dtype, out, (self._weight, self._bias), stream)

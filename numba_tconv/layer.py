@@ -109,7 +109,7 @@ class TransposedConvolution1DLayer(Declared):
     OutputNames = Property(Constant(("out",)), "Names of the outputs.", ("out",), access="read")
 
     # The plan and the values that it was made of. An assignment makes another object of the values: the plan is stale.
-    _packed: tuple[dict[str, Any], ConvTranspose1d] | None
+    _packed: tuple[dict[str, Any], str, ConvTranspose1d] | None
 
     def __init__(self, filterSize: int, numFilters: int, **options: Any) -> None:
         declared = declarations(type(self))
@@ -182,7 +182,7 @@ class TransposedConvolution1DLayer(Declared):
             self._initialize(self.NumChannels, rng)
         return self
 
-    def predict(self, X: Any, format: Format = None) -> Any:
+    def predict(self, X: Any, format: Format = None, *, device: str = "auto") -> Any:
         r"""Return the transposed convolution of `X`.
 
         A layer without weights draws them now, for the channels of `X`: see `initialize`.
@@ -195,6 +195,8 @@ class TransposedConvolution1DLayer(Declared):
             One label for each axis of `X`: one of 'CBT', 'SCB', 'SCBT', 'CT', 'SC', 'SCT' with the labels in any order.
             S is upsampled, or T where there is no S. For a DataArray also a mapping from dims to labels; not needed
             where the dims are labels.
+        device : {'auto', 'cpu', 'cuda'}
+            As of `conv_transpose1d`.
 
         Returns
         -------
@@ -223,7 +225,7 @@ class TransposedConvolution1DLayer(Declared):
         array([[1., 1., 1., 2., 2., 2.]])
         """
         x, layout, array = self._engine_view(X, format)
-        plan = self._plan(x, array)
+        plan = self._plan(x, array, device)
         try:
             y = layout.from_engine(plan(x), array)
         except ValueError:
@@ -231,12 +233,12 @@ class TransposedConvolution1DLayer(Declared):
             raise
         return like_data_array(y, X, layout.labels) if is_data_array(X) else y
 
-    def forward(self, X: Any, format: Format = None) -> Any:
+    def forward(self, X: Any, format: Format = None, *, device: str = "auto") -> Any:
         """Return what `predict` does: this layer does the same in training.
 
         Parameters
         ----------
-        X, format
+        X, format, device
             As of `predict`.
 
         Returns
@@ -244,10 +246,16 @@ class TransposedConvolution1DLayer(Declared):
         ndarray or xarray.DataArray
             As of `predict`.
         """
-        return self.predict(X, format)
+        return self.predict(X, format, device=device)
 
     def backward(
-        self, X: Any, dLdY: Any, format: Format = None, *, wrt: str | Collection[str] = ("X", "Weights", "Bias")
+        self,
+        X: Any,
+        dLdY: Any,
+        format: Format = None,
+        *,
+        wrt: str | Collection[str] = ("X", "Weights", "Bias"),
+        device: str = "auto",
     ) -> tuple[Any, dict[str, NDArray[Any]]]:
         r"""Return the gradients of a loss with respect to the input, the weights and the bias.
 
@@ -261,6 +269,8 @@ class TransposedConvolution1DLayer(Declared):
             As of `predict`.
         wrt : collection of {'X', 'Weights', 'Bias'}
             With respect to what; ``wrt="X"`` for one alone. Nothing is computed for the others.
+        device : {'auto', 'cpu', 'cuda'}
+            As of `predict`.
 
         Returns
         -------
@@ -299,7 +309,7 @@ class TransposedConvolution1DLayer(Declared):
         if not (self.Weights.size and self.Bias.size):
             raise ValueError("backward needs Weights and Bias: initialize the layer, or predict, first")
         x, layout, array = self._engine_view(X, format)
-        plan = self._plan(x, array)
+        plan = self._plan(x, array, device)
         if is_data_array(X) and is_data_array(dLdY):
             dLdY = dLdY.transpose(*X.dims).values
         grad_output = as_array("dLdY", dLdY)
@@ -342,16 +352,17 @@ class TransposedConvolution1DLayer(Declared):
         if changes:
             self._assign(changes)
 
-    def _plan(self, x: NDArray[Any], X: NDArray[Any]) -> ConvTranspose1d:
+    def _plan(self, x: NDArray[Any], X: NDArray[Any], device: str) -> ConvTranspose1d:
         """Return the plan of the layer as it is. Where it could not serve `x`, nothing is drawn and nothing packed."""
         values, packed, channels = self._values, self._packed, x.shape[-2]
-        if packed is not None and packed[0] is values and values["NumChannels"] == channels:
-            return packed[1]
+        if packed is not None and packed[0] is values and packed[1] == device and values["NumChannels"] == channels:
+            return packed[2]
         self._check_length(x.shape[-1], X)
         self._initialize(channels, None)
         values = self._values
-        plan = ConvTranspose1d(values["Weights"].T, values["Bias"][0], stride=values["Stride"], padding=self._padding())
-        self._packed = values, plan
+        weights, bias = values["Weights"].T, values["Bias"][0]
+        plan = ConvTranspose1d(weights, bias, stride=values["Stride"], padding=self._padding(), device=device)
+        self._packed = values, device, plan
         return plan
 
     def _padding(self) -> Padding:

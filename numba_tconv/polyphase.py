@@ -67,7 +67,9 @@ class Polyphase:
     by_fft : bool
         Whether to transform, or to multiply and add.
     on_gpu : bool
-        Whether a GPU does so, on the CUDA stream at the address `stream`.
+        Whether a GPU does so.
+    stream : int, optional
+        The address of the CUDA stream to put the work on.
     """
 
     def __init__(

@@ -116,7 +116,7 @@ def upfirdn(
         plan = _plan(*arguments)
     except TypeError:  # what cannot be looked up is refused with a better word
         plan = _plan.__wrapped__(*arguments)
-    polyphase = _polyphase(filters, plan, signal, method, device, stream, out)
+    polyphase = _polyphase(filters, plan, signal, method, device, stream)
     return _run(polyphase, signal, plan.axis, 0, plan.shape, plan.dtype, mode, cval, out)
 
 
@@ -156,7 +156,7 @@ def _plan(
     return _Plan(up, down, place, by_fft, on_gpu, shape, dtype)
 
 
-def _polyphase(h: Array, plan: _Plan, x: Array, method: str, device: str, stream: Any, out: Any) -> Polyphase:
+def _polyphase(h: Array, plan: _Plan, x: Array, method: str, device: str, stream: Any) -> Polyphase:
     """Return the filter on the machine that serves a call."""
     on_gpu = plan.on_gpu
     if is_on_gpu(x):
@@ -165,7 +165,7 @@ def _polyphase(h: Array, plan: _Plan, x: Array, method: str, device: str, stream
     elif is_lazy(x):
         on_gpu = False
     else:
-        check_one_place(x, h=h, out=out)
+        check_one_place(x, h=h)
     if on_gpu and method == "fft":
         raise ValueError("method must be 'auto' or 'direct' on a GPU; got 'fft'")
     address = check_stream(stream, x)
@@ -248,7 +248,7 @@ def resample_poly(
         return signal.copy()
     count = -(-signal.shape[plan.axis] * up // down)
     shape = result_shape(taps.shape, signal.shape, plan.axis, count)
-    polyphase = _polyphase(taps, plan, signal, method, device, stream, None)
+    polyphase = _polyphase(taps, plan, signal, method, device, stream)
     if padtype not in BACKGROUNDS:
         return _run(polyphase, signal, plan.axis, centre, shape, plan.dtype, padtype, cval or 0, None)
     if is_on_gpu(signal):
@@ -292,7 +292,7 @@ def _run_lazily(
     return result
 
 
-def _filter_block(x: Array, h: Array, *, run: Run, up: int, down: int, by_fft: bool, time: int) -> Array:
+def _filter_block(x: Array, h: Array, *, run: Run, up: int, down: int, by_fft: bool, time: int) -> Any:
     """Compute some outputs of a block."""
     taps = h if h.ndim == 1 else np.moveaxis(h, time, -1)
     shape, dtype = result_shape(taps.shape, x.shape, time, run.size), result_dtype(taps.dtype, x.dtype)

@@ -58,3 +58,12 @@ def missing() -> str:
         got, lowest = (".".join(map(str, version)) for version in (capability, LOWEST_CAPABILITY))
         return f"the GPU must have compute capability {lowest} or higher; it has {got}"
     return ""
+
+
+def gpu_name() -> str:
+    """Return the name and the compute capability of the GPU, where nothing is missing."""
+    if SIMULATED:
+        return "Numba's simulator"
+    device = cuda.get_current_device()
+    name = device.name.decode() if isinstance(device.name, bytes) else device.name
+    return f"{name} (compute capability {'.'.join(map(str, device.compute_capability))})"

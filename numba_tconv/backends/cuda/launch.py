@@ -1,9 +1,10 @@
 """The launches of all kernels: which variant, how many blocks, and the cuts of a contraction into tiles and splits.
 
-The rule for a contraction, on a GPU of `multiprocessors`: the largest tile whose blocks fill the GPU once is taken, because it reads the
-least memory for each multiplication; where none does, the smallest, and the reduction is split until the GPU is full or
-a split has only `FEWEST_SLABS` slabs left. It is a rule of sizes alone and the same for all compute capabilities from
-7.5 on: the tiles need no more than the registers and the shared memory that each of them has.
+The rule for a contraction, on a GPU of `multiprocessors`: the largest tile whose blocks fill the GPU once is taken,
+because it reads the least memory for each multiplication; where none does, the medium one, and the reduction is split
+until the GPU is full or a split has only `FEWEST_SLABS` slabs left. Few rows have a flat tile. It is a rule of sizes
+alone, and the same for all compute capabilities from 7.5 on: the tiles need no more than the registers and the shared
+memory that each of them has.
 """
 
 from functools import cache
@@ -26,7 +27,7 @@ TILES = {
 FEWEST_SLABS = 32
 # A grid has more dimensions than this, but nothing needs them: blocks go on to further tiles.
 MOST_BLOCKS = 1 << 20
-# Longer signals have places in time that 32 bits do not hold, with a filter's reach to either side.
+# Places in time beyond it, or the way from one to another, need 64 bits.
 LONG = 1 << 29
 
 
@@ -56,6 +57,15 @@ def select(tiles: tuple[Tile, Tile, Tile], problem: Problem, available: int) -> 
         slabs=per_split,
         weave=min(problem.weave, rows_of_a_chunk.bit_length() - 1),
     )
+
+
+def _is_long(problem: Problem) -> bool:
+    """Whether 32 bits do not hold every place in time."""
+    p = problem
+    reach_of_a = abs(p.a_t) + p.m_inner * abs(p.a_t_m) + p.k_inner * abs(p.a_t_k)
+    reach_of_b = abs(p.b_t) + p.n_inner * abs(p.b_t_n) + p.k_inner * abs(p.b_t_k)
+    reach_of_out = abs(p.out_t) + p.m_inner * abs(p.out_t_m) + p.n_inner * abs(p.out_t_n)
+    return max(p.a_length, p.b_length, p.out_length, reach_of_a, reach_of_b, reach_of_out) >= LONG
 
 
 def _number(real: np.dtype) -> Any:
@@ -102,8 +112,7 @@ def contract(
     is_split = problem.splits > 1
     numbers = tiles * problem.splits * tile.rows * tile.columns if is_split else 1
     sums, arrived = _workspace(stream, real, numbers, tiles if is_split else 1)
-    is_long = max(problem.a_length, problem.b_length, problem.out_length) >= LONG
-    kernel = _contraction(tile, lanes, parts, conjugate, real, is_long)
+    kernel = _contraction(tile, lanes, parts, conjugate, real, _is_long(problem))
     blocks = min(tiles * problem.splits, MOST_BLOCKS)
     a, b, bias, out = arrays
     kernel[blocks, tile.threads, stream](a, b, sums if bias is None else bias, out, sums, arrived, tuple(problem))

@@ -1,0 +1,136 @@
+"""What is known of CUDA where no GPU is: who serves a call, what is missing; and the kernels on Numba's simulator."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from numba_tconv import ConvTranspose1d, backends, conv_transpose1d, gpu, upfirdn
+from numba_tconv.backends import Work, gpu_pays
+
+FOLDER = Path(__file__).parent / "cuda"
+
+
+def test_kernels_on_the_simulator():
+    """In a process of its own, for Numba takes it or the compiler when it is imported."""
+    environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(FOLDER)]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout[-10_000:] + result.stderr
+    *_, summary = result.stdout.strip().splitlines()
+    assert "skipped" not in summary
+    assert int(summary.split()[0]) > 600
+
+
+def test_nothing_of_cuda_is_imported_for_host_arrays():
+    code = """
+import sys, numpy as np
+from numba_tconv import conv_transpose1d, upfirdn
+conv_transpose1d(np.ones((2, 9)), np.ones((2, 3, 4)), stride=2)
+upfirdn(np.ones(5), np.ones(9), 2)
+assert "numba_tconv.backends.cpu.forward" in sys.modules
+of_cuda = "numba_cuda", "numba.cuda.", "cuda", "numba_tconv.backends.cuda"
+print(*(name for name in sys.modules if name.startswith(of_cuda)))
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not result.stdout.split()
+
+
+def no_gpu():
+    return backends.missing_for_cuda()
+
+
+def test_without_a_gpu_cuda_is_refused_with_the_reason():
+    if not no_gpu():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(RuntimeError, match=r"device 'cuda' is not available: .*(driver|not installed)"):
+        conv_transpose1d(np.ones((1, 5)), np.ones((1, 1, 3)), device="cuda")
+    with pytest.raises(RuntimeError, match="device 'cuda' is not available"):
+        ConvTranspose1d(np.ones((1, 1, 3)), device="cuda")
+    with pytest.raises(RuntimeError, match="device 'cuda' is not available"):
+        upfirdn(np.ones(3), np.ones(5), device="cuda")
+
+
+def test_the_environment_sets_the_default():
+    code = "import numpy as np; from numba_tconv import upfirdn; upfirdn(np.ones(3), np.ones(5))"
+    messages = {
+        "cuda": "NUMBA_TCONV_DEVICE 'cuda' is not available",
+        "tpu": "NUMBA_TCONV_DEVICE must be 'auto', 'cpu' or",
+    }
+    for value, message in messages.items():
+        environment, command = os.environ | {"NUMBA_TCONV_DEVICE": value}, [sys.executable, "-c", code]
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert message in result.stderr
+
+
+@pytest.mark.parametrize(("work", "cores", "pays"), [
+    (Work(0, 0, 4), 1, False),
+    (Work(backends.FEWEST_PRODUCTS - 1, 0, 4), 1, False),  # too little, wherever it lies
+    (Work(1 << 34, 1 << 24, 4), 2, True),  # a large layer on a laptop
+    (Work(1 << 34, 1 << 24, 4), 128, False),  # on a server
+    (Work(1 << 34, 1 << 24, 4), 8, True),  # on eight cores
+    (Work(1 << 34, 1 << 24, 8), 8, False),  # and in double precision
+    (Work(1 << 30, 1 << 30, 4), 2, False),  # copies
+])  # fmt: skip
+def test_when_a_gpu_pays(work, cores, pays):
+    assert gpu_pays(work, cores) == pays
+
+
+def test_a_gpu_is_used_where_it_pays_and_is_there(monkeypatch):
+    """The decision, with a GPU that is only said to be there."""
+    large = Work(1 << 40, 1 << 24, 4)
+    monkeypatch.setattr(backends, "missing_for_cuda", lambda: "")
+    assert backends.serves_on_gpu("auto", large)
+    assert not backends.serves_on_gpu("auto", Work(1, 1, 4))
+    assert not backends.serves_on_gpu("cpu", large)
+    monkeypatch.setattr(backends, "missing_for_cuda", lambda: "no driver")
+    assert not backends.serves_on_gpu("auto", large)
+
+
+def test_the_work_of_a_layer():
+    """Multiply-adds and bytes by hand: batch 2, 3 to 8 channels in one group, 5 samples, 4 taps, stride 2."""
+    from numba_tconv.geometry import geometry
+
+    shape = geometry(5, 4, 2, (0, 0), 0, 1)
+    work = gpu._work(shape, np.ones((2, 3, 5), np.float32), np.ones((3, 8, 4), np.float32))
+    assert work.products == 2 * 3 * 8 * 4 * 5
+    assert work.itemsize == 4
+    complex_work = gpu._work(shape, np.ones((2, 3, 5), np.complex64), np.ones((3, 8, 4), np.complex64))
+    assert complex_work.products == 4 * work.products
+
+
+class Elsewhere:
+    """What looks like an array on a GPU; no memory is behind it."""
+
+    def __init__(self, array):
+        self.__cuda_array_interface__ = array.__array_interface__ | {"version": 3, "stream": None}
+
+
+def test_arrays_on_a_gpu_beside_an_x_in_host_memory_are_refused():
+    x, weight, out = np.ones((1, 5)), np.ones((1, 1, 3)), np.ones((1, 7))
+    with pytest.raises(TypeError, match="weight must be in host memory where x is; got Elsewhere on a GPU"):
+        conv_transpose1d(x, Elsewhere(weight))
+    with pytest.raises(TypeError, match="bias must be in host memory where x is"):
+        conv_transpose1d(x, weight, Elsewhere(np.ones(1)))
+    with pytest.raises(TypeError, match="out must be in host memory where x is"):
+        conv_transpose1d(x, weight, out=Elsewhere(out))
+    with pytest.raises(TypeError, match="h must be in host memory where x is"):
+        upfirdn(Elsewhere(np.ones(3)), np.ones(5))
+    with pytest.raises(TypeError, match="stream must be left out where x is in host memory; got 7"):
+        conv_transpose1d(x, weight, stream=7)
+
+
+def test_arrays_on_a_gpu_that_cannot_be_used():
+    x = Elsewhere(np.ones((1, 5)))
+    with pytest.raises(ValueError, match="device must be 'auto' or 'cuda' where x is on a GPU; got 'cpu'"):
+        conv_transpose1d(x, np.ones((1, 1, 3)), device="cpu")
+    if no_gpu():
+        with pytest.raises(RuntimeError, match="device 'cuda' is not available"):
+            conv_transpose1d(x, np.ones((1, 1, 3)))
+    with pytest.raises(TypeError, match="x on a GPU must be float16/32/64 or complex64/128; got int64"):
+        conv_transpose1d(Elsewhere(np.ones((1, 5), int)), np.ones((1, 1, 3)))
+    with pytest.raises(ValueError, match="x must be aligned; got the strides"):
+        conv_transpose1d(Elsewhere(np.zeros(41, np.int8)[1:].view(float).reshape(1, 5)), np.ones((1, 1, 3)))
