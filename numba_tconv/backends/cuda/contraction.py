@@ -22,8 +22,8 @@ by a tap they are aligned to nothing. From shared memory, eight numbers for each
 
 from typing import Any, NamedTuple
 
-from numba_tconv.backends.cuda.access import load, load4, store, store4
-from numba_tconv.backends.cuda.compiler import ALIGNMENT, compile_kernel, cuda, types
+from numba_tconv.backends.cuda.access import load, load2, load4, store, store2, store4
+from numba_tconv.backends.cuda.compiler import ALIGNMENT, compile_kernel, cuda, inlined, types
 from numba_tconv.backends.cuda.parts import Parts, negative
 
 int32, int64, uint32 = types.int32, types.int64, types.uint32
@@ -102,50 +102,258 @@ class Problem(NamedTuple):
     bias_parts: int  # of a number of the bias; 0 without one
 
 
+UNSIGNED = {int32: uint32, int64: types.uint64}
+PANEL = 128  # k whose places are noted at a time: a multiple of every slab
+
+
+def staged(length: int) -> int:
+    """Return the distance of rows in shared memory: neighbours along the reduction are in different banks."""
+    return length + 4
+
+
+@inlined
+def carry(outer, inner, size):
+    """Return a pair of indices whose inner one has gone beyond its end, by less than 2**31; it needs 32 bits only."""
+    turns = uint32(inner) // uint32(size)
+    return outer + int64(turns), int64(uint32(inner) - turns * uint32(size))
+
+
+@inlined
+def inside(at, length, unsigned):
+    """Return whether 0 <= at < length, by one comparison: below zero, unsigned numbers are large."""
+    return unsigned(at) < unsigned(length)
+
+
+def repeat(step, times, a_stride, b_stride):
+    """Return the function that takes a step for each of some k: straight code, for loads to go ahead of products."""
+    if times == 1:
+        return step
+    half = times // 2
+    first, second = (repeat(step, half, a_stride, b_stride) for _ in range(2))
+
+    @inlined
+    def both(stage, a_at, b_at, sums, a, b):
+        first(stage, a_at, b_at, sums, a, b)
+        second(stage, a_at + half * a_stride, b_at + half * b_stride, sums, a, b)
+
+    return both
+
+
+def make_loader(tile, size, along_k, real, unsigned, parts=(1, 1), minus=(1, 1)):
+    """Return how a thread fetches its numbers of a slab, how it stages them, and how many they are.
+
+    `size` is that of the operand's side of the tile: rows of `a` or columns of `b`, called lines here.
+    """
+    THREADS, SLAB = tile.threads, tile.slab
+    K_LANES = SLAB if along_k else max(1, THREADS // size)
+    LANES = THREADS // K_LANES
+    LINES, KS = size // LANES, SLAB // K_LANES
+    LENGTH = staged(size)
+    IS_COMPLEX = parts == (2, 2)
+    MAY_SUBTRACT = parts[0] > minus[0] and parts[1] > minus[1]
+    MINUS_LINE, MINUS_K = minus
+    LINE_PARTS, K_PARTS = parts
+
+    @inlined
+    def places(thread):
+        """Return the first line and the first k of a thread."""
+        if along_k:
+            return thread // K_LANES, thread % K_LANES
+        return thread % LANES, thread // LANES
+
+    @inlined
+    def fetch(values, array, length, lines, ks, first_k, thread):
+        first_line, k_lane = places(thread)
+        for i in range(uint32(LINES)):
+            line = first_line + int32(i) * LANES
+            line_place, line_when = load2(lines, 2 * line)
+            for j in range(uint32(KS)):
+                k = k_lane + int32(j) * K_LANES
+                k_place, k_when = load2(ks, 2 * (first_k + k))
+                place = line_place + k_place
+                if IS_COMPLEX:
+                    place -= 2 * (line & k & 1)  # two imaginary parts are one real part
+                value = real(0)
+                if inside(line_when + k_when, length, unsigned):
+                    value = real(load(array, place))
+                if MAY_SUBTRACT and line % LINE_PARTS == MINUS_LINE and k % K_PARTS == MINUS_K:
+                    value = -value
+                values[i * KS + j] = value
+
+    @inlined
+    def put(values, stage, start, thread):
+        first_line, k_lane = places(thread)
+        for i in range(uint32(LINES)):
+            for j in range(uint32(KS)):
+                at = start + (k_lane + int32(j) * K_LANES) * LENGTH + first_line + int32(i) * LANES
+                store(stage, at, values[i * KS + j])
+
+    return fetch, put, LINES * KS
+
+
 def make_kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: Any, time: Any = int32) -> Any:
     """Return the kernel `(a, b, bias, out, work, arrived, problem)` that computes in the type `real`.
 
-    Places in time have the type `time`: every sum of two of them and `gap` has to stay below a quarter of its range.
+    Places in time have the type `time`: any sum of two of them and `gap` has to stay below a quarter of its range.
     """
-    NEVER = -(1 << (time.bitwidth - 2))  # before every beginning, whatever is added
     ROWS, COLUMNS, R, C, SLAB, _ = tile
     THREADS, TILE = tile.threads, ROWS * COLUMNS
-    THREAD_COLUMNS = COLUMNS // C
+    THREAD_ROWS, THREAD_COLUMNS = ROWS // R, COLUMNS // C
+    STRIP = min(8, THREAD_COLUMNS)
     # Rows and columns of one group of four in every thread.
-    ROW_GROUP, COLUMN_GROUP = ROWS // (R // 4), COLUMNS // (C // 4)
     ROW_GROUPS, COLUMN_GROUPS = R // 4, C // 4
-    # Four numbers more than a row has: neighbours along the reduction are then in different banks of shared memory.
-    A_ROW, B_ROW, OUT_ROW = ROWS + 4, COLUMNS + 4, COLUMN_GROUP + 4
-    B_STAGE = 2 * SLAB * A_ROW
-    STAGE = max(B_STAGE + 2 * SLAB * B_ROW, ROW_GROUP * OUT_ROW)
-    CHUNK = ROW_GROUP * COLUMN_GROUP
-    GROUP = THREADS // SLAB  # threads that load operands of one k
-    A_LOADS, B_LOADS = ROWS // GROUP, COLUMNS // GROUP
-    A_ALONG_K, B_ALONG_K = lanes
+    ROW_GROUP, COLUMN_GROUP = 4 * THREAD_ROWS, 4 * THREAD_COLUMNS
+    A_LENGTH, B_LENGTH = staged(ROWS), staged(COLUMNS)
+    OUT_LENGTH, CHUNK = COLUMN_GROUP + 4, ROW_GROUP * COLUMN_GROUP
+    B_STAGE = 2 * SLAB * A_LENGTH
+    STAGE = max(B_STAGE + 2 * SLAB * B_LENGTH, ROW_GROUP * OUT_LENGTH)
     PM, PN, PK = parts
-    BIASES = ROWS * PN
-    MINUS_M, MINUS_K = negative(conjugate)
-    MAY_SUBTRACT = PM > MINUS_M and PK > MINUS_K
+    ROW_PAIRS, COLUMN_PAIRS, K_PAIRS, BIASES = 2 * ROWS, 2 * COLUMNS, 2 * PANEL, ROWS * PN
+    ROW_TURNS, COLUMN_TURNS, PANEL_TURNS = -(-ROWS // THREADS), -(-COLUMNS // THREADS), -(-PANEL // THREADS)
+    NEVER = -(1 << (time.bitwidth - 2))  # before every beginning, whatever is added
+    unsigned = UNSIGNED[time]
+    fetch_a, stage_a, A_LOADS = make_loader(tile, ROWS, lanes.a_along_k, real, unsigned, (PM, PK), negative(conjugate))
+    fetch_b, stage_b, B_LOADS = make_loader(tile, COLUMNS, lanes.b_along_k, real, unsigned)
+
+    @inlined
+    def lay_out_rows(a_rows, out_rows, biases, bias, problem, group, first, thread):
+        """Note where the rows of a tile are, in `a` and in the result."""
+        first_outer, first_inner = first // PM // problem.m_inner, first // PM % problem.m_inner
+        for turn in range(uint32(ROW_TURNS)):
+            i = thread + int32(turn) * THREADS
+            if i >= ROWS:
+                break
+            outer, inner = carry(first_outer, first_inner + i // PM, problem.m_inner)
+            exists, part = first + i < problem.m, i % PM
+            when = problem.a_t + inner * problem.a_t_m
+            place = problem.a_start + group * problem.a_group + outer * problem.a_m + when * problem.a_time + part
+            store2(a_rows, 2 * i, place, when if exists else NEVER)
+            when = problem.out_t + inner * problem.out_t_m
+            place = (
+                problem.out_start + group * problem.out_group + outer * problem.out_m + when * problem.out_time + part
+            )
+            store2(out_rows, 2 * i, place, when if exists else NEVER)
+            for column_part in range(PN):
+                # The part of the result: that of the row or that of the column, of which one has only one.
+                part = i % PM + column_part
+                value = real(0)
+                if exists and part < problem.bias_parts:
+                    value = load(bias, group * problem.bias_group + outer * problem.bias_m + part)
+                biases[i * PN + column_part] = value
+
+    @inlined
+    def lay_out_columns(b_columns, out_columns, problem, group, first, thread):
+        """Note where the columns of a tile are, in `b` and in the result."""
+        first_outer, first_inner = first // PN // problem.n_inner, first // PN % problem.n_inner
+        for turn in range(uint32(COLUMN_TURNS)):
+            i = thread + int32(turn) * THREADS
+            if i >= COLUMNS:
+                break
+            outer, inner = carry(first_outer, first_inner + i // PN, problem.n_inner)
+            exists, part = first + i < problem.n, i % PN
+            when = problem.b_t + inner * problem.b_t_n
+            place = problem.b_start + group * problem.b_group + outer * problem.b_n + when * problem.b_time + part
+            store2(b_columns, 2 * i, place, when if exists else NEVER)
+            when = inner * problem.out_t_n
+            place = outer * problem.out_n + when * problem.out_time + part
+            store2(out_columns, 2 * i, place, when if exists else NEVER)
+
+    @inlined
+    def lay_out_panel(a_ks, b_ks, problem, first_outer, first_inner, first, end, thread):
+        """Note by how much the next few k move a row of `a` and a column of `b`; those from `end` on out of both."""
+        for turn in range(uint32(PANEL_TURNS)):
+            i = thread + int32(turn) * THREADS
+            if i >= PANEL:
+                break
+            outer, inner = carry(first_outer, first_inner + (first + i) // PK, problem.k_inner)
+            exists, part = first + i < end, i % PK
+            when = inner * problem.a_t_k
+            store2(a_ks, 2 * i, outer * problem.a_k + when * problem.a_time + part, when if exists else NEVER)
+            when = inner * problem.b_t_k
+            store2(b_ks, 2 * i, outer * problem.b_k + when * problem.b_time + part, when if exists else NEVER)
+
+    @inlined
+    def multiply(stage, a_at, b_at, sums, a, b):
+        """Add the products of one k."""
+        for i in range(uint32(ROW_GROUPS)):
+            a[4 * i], a[4 * i + 1], a[4 * i + 2], a[4 * i + 3] = load4(stage, a_at + int32(i) * ROW_GROUP)
+        for j in range(uint32(COLUMN_GROUPS)):
+            b[4 * j], b[4 * j + 1], b[4 * j + 2], b[4 * j + 3] = load4(stage, b_at + int32(j) * COLUMN_GROUP)
+        for i in range(uint32(R)):
+            for j in range(uint32(C)):
+                sums[i, j] += a[i] * b[j]
+
+    multiply_slab = repeat(multiply, SLAB, A_LENGTH, B_LENGTH)
+
+    @inlined
+    def add_splits(work, arrived, is_last, problem, base, split, sums, thread):
+        """Leave the sums of a split in `work`, or, in the block that comes last, add those of all; return whether."""
+        place = base * problem.splits * TILE + thread
+        for i in range(uint32(R)):
+            for j in range(uint32(C)):
+                store(work, place + split * TILE + (int32(i) * C + int32(j)) * THREADS, sums[i, j])
+        cuda.threadfence()
+        cuda.syncthreads()
+        if thread == 0:
+            # The last one sets it back to zero, for the next call.
+            ticket = cuda.atomic.inc(arrived, base, uint32(problem.splits - 1))
+            is_last[0] = uint32(1) if ticket == uint32(problem.splits - 1) else uint32(0)
+        cuda.syncthreads()
+        last = is_last[0] == uint32(1)
+        if last:
+            cuda.threadfence()
+            for i in range(uint32(R)):
+                for j in range(uint32(C)):
+                    sums[i, j] = real(0)
+            for other in range(problem.splits):
+                for i in range(uint32(R)):
+                    for j in range(uint32(C)):
+                        sums[i, j] += load(work, place + other * TILE + (int32(i) * C + int32(j)) * THREADS)
+        return last
+
+    @inlined
+    def write(out, problem, out_rows, out_columns, biases, stage, sums, row, column, thread):
+        """Write sums and biases, by way of shared memory: neighbouring threads then write neighbouring samples.
+
+        Those of 2**weave rows come first, then those of the columns.
+        """
+        for i in range(uint32(R)):
+            for j in range(uint32(C)):
+                sums[i, j] += biases[(row + int32(i) // 4 * ROW_GROUP + int32(i) % 4) * PN + int32(j) % PN]
+        mask, length, time_step = (1 << problem.weave) - 1, problem.out_length, problem.out_time
+        for i in range(uint32(ROW_GROUPS)):
+            for j in range(uint32(COLUMN_GROUPS)):
+                for r in range(uint32(4)):
+                    store4(
+                        stage, (row + int32(r)) * OUT_LENGTH + column,
+                        sums[4 * i + r, 4 * j], sums[4 * i + r, 4 * j + 1],
+                        sums[4 * i + r, 4 * j + 2], sums[4 * i + r, 4 * j + 3],
+                    )  # fmt: skip
+                cuda.syncthreads()
+                for e in range(thread, CHUNK, THREADS):
+                    n_here = (e >> problem.weave) % COLUMN_GROUP
+                    m_here = ((e >> problem.weave) // COLUMN_GROUP << problem.weave) + (e & mask)
+                    m, n = m_here + int32(i) * ROW_GROUP, n_here + int32(j) * COLUMN_GROUP
+                    row_place, row_when = load2(out_rows, 2 * m)
+                    column_place, column_when = load2(out_columns, 2 * n)
+                    place, when = row_place + column_place, row_when + column_when
+                    if inside(when, length, unsigned):
+                        store(out, place, load(stage, m_here * OUT_LENGTH + n_here))
+                    for more in range(1, problem.gap):
+                        if inside(when + more, length, unsigned):
+                            store(out, place + more * time_step, biases[m * PN + n % PN])
+                cuda.syncthreads()
 
     def contraction(a, b, bias, out, work, arrived, problem):
-        (
-            groups, m_size, n_size, k_size, m_inner, n_inner, k_inner, splits, slabs,
-            a_start, a_group, a_m, a_k, a_time, a_t, a_t_m, a_t_k, a_length,
-            b_start, b_group, b_n, b_k, b_time, b_t, b_t_n, b_t_k, b_length,
-            out_start, out_group, out_m, out_n, out_time, out_t, out_t_m, out_t_n, out_length, gap, weave,
-            bias_group, bias_m, bias_parts,
-        ) = problem  # fmt: skip
         stage = cuda.shared.array(STAGE, real, ALIGNMENT)
-        # Where the rows and columns of a tile lie, and when: registers have no room for it.
-        a_place = cuda.shared.array(ROWS, int64)
-        a_when = cuda.shared.array(ROWS, time)
-        b_place = cuda.shared.array(COLUMNS, int64)
-        b_when = cuda.shared.array(COLUMNS, time)
-        row_place = cuda.shared.array(ROWS, int64)
-        row_when = cuda.shared.array(ROWS, time)
-        row_bias = cuda.shared.array(BIASES, real)
-        column_place = cuda.shared.array(COLUMNS, int64)
-        column_when = cuda.shared.array(COLUMNS, time)
+        # Pairs (place in memory, place in time): registers have no room for them.
+        a_rows = cuda.shared.array(ROW_PAIRS, int64, ALIGNMENT)
+        out_rows = cuda.shared.array(ROW_PAIRS, int64, ALIGNMENT)
+        b_columns = cuda.shared.array(COLUMN_PAIRS, int64, ALIGNMENT)
+        out_columns = cuda.shared.array(COLUMN_PAIRS, int64, ALIGNMENT)
+        a_ks = cuda.shared.array(K_PAIRS, int64, ALIGNMENT)
+        b_ks = cuda.shared.array(K_PAIRS, int64, ALIGNMENT)
+        biases = cuda.shared.array(BIASES, real)
         is_last = cuda.shared.array(1, uint32)
         sums = cuda.local.array((R, C), real)
         a_next = cuda.local.array(A_LOADS, real)
@@ -154,169 +362,53 @@ def make_kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: A
         b_row = cuda.local.array(C, real)
 
         thread = int32(cuda.threadIdx.x)
-        row, column = thread // THREAD_COLUMNS * 4, thread % THREAD_COLUMNS * 4
-        if A_ALONG_K:
-            a_k_here, a_lane = thread % SLAB, thread // SLAB
-        else:
-            a_k_here, a_lane = thread // GROUP, thread % GROUP
-        if B_ALONG_K:
-            b_k_here, b_lane = thread % SLAB, thread // SLAB
-        else:
-            b_k_here, b_lane = thread // GROUP, thread % GROUP
-        # Tiles and slabs begin at even numbers, so a thread loads the same part all the time.
-        a_part = a_lane % PM ^ a_k_here % PK
-        b_part = b_lane % PN + b_k_here % PK
-        subtracts = MAY_SUBTRACT and a_lane % PM == MINUS_M and a_k_here % PK == MINUS_K
-
-        k_outer = k_size // PK // k_inner
-        # From slab to slab the outer index of the reduction goes on by `turns`, the inner one by `turn`, and is carried.
-        turns, turn = SLAB // PK // k_inner, SLAB // PK % k_inner
-        m_tiles, n_tiles = (m_size + ROWS - 1) // ROWS, (n_size + COLUMNS - 1) // COLUMNS
+        # A warp reads four rows and eight columns of threads: 128 neighbouring bytes and fewer.
+        row = thread // STRIP % THREAD_ROWS * 4
+        column = (thread // (STRIP * THREAD_ROWS) * STRIP + thread % STRIP) * 4
+        m_tiles, n_tiles = (problem.m + ROWS - 1) // ROWS, (problem.n + COLUMNS - 1) // COLUMNS
         tile = int64(cuda.blockIdx.x)
-        while tile < m_tiles * n_tiles * splits * groups:
-            # Blocks that run at the same time share columns, the larger operand of most problems, in the L2 cache.
-            m_tile, rest = tile % m_tiles, tile // m_tiles
-            split, rest = rest % splits, rest // splits
-            n_tile, group = rest % n_tiles, rest // n_tiles
+        # Blocks that run at the same time share columns, the larger operand of most problems, in the L2 cache.
+        m_tile, rest = tile % m_tiles, tile // m_tiles
+        split, rest = rest % problem.splits, rest // problem.splits
+        n_tile, group = rest % n_tiles, rest // n_tiles
+        k_first = split * problem.slabs * SLAB
+        k_size = int32(min(problem.k - k_first, problem.slabs * SLAB))  # of the split
+        lay_out_rows(a_rows, out_rows, biases, bias, problem, group, m_tile * ROWS, thread)
+        lay_out_columns(b_columns, out_columns, problem, group, n_tile * COLUMNS, thread)
+        first_outer, first_inner = k_first // PK // problem.k_inner, k_first // PK % problem.k_inner
+        lay_out_panel(a_ks, b_ks, problem, first_outer, first_inner, 0, k_size, thread)
+        for i in range(uint32(R)):
+            for j in range(uint32(C)):
+                sums[i, j] = real(0)
+        cuda.syncthreads()
 
-            for i in range(thread, ROWS, THREADS):
-                m = m_tile * ROWS + i
-                outer, inner = m // PM // m_inner, m // PM % m_inner
-                when = a_t + inner * a_t_m
-                a_when[i] = when if m < m_size else NEVER
-                a_place[i] = a_start + group * a_group + outer * a_m + when * a_time
-                when = out_t + inner * out_t_m
-                row_when[i] = when if m < m_size else NEVER
-                row_place[i] = out_start + group * out_group + outer * out_m + m % PM
-                for part in range(PN):
-                    # The part is that of the row or that of the column: one of them has but one.
-                    row_bias[i * PN + part] = real(0)
-                    if m % PM + part < bias_parts and m < m_size:
-                        row_bias[i * PN + part] = load(bias, group * bias_group + outer * bias_m + m % PM + part)
-            for i in range(thread, COLUMNS, THREADS):
-                n = n_tile * COLUMNS + i
-                outer, inner = n // PN // n_inner, n // PN % n_inner
-                when = b_t + inner * b_t_n
-                b_when[i] = when if n < n_size else NEVER
-                b_place[i] = b_start + group * b_group + outer * b_n + when * b_time
-                column_when[i] = inner * out_t_n if n < n_size else NEVER
-                column_place[i] = outer * out_n + n % PN
+        fetch_a(a_next, a, problem.a_length, a_rows, a_ks, 0, thread)
+        fetch_b(b_next, b, problem.b_length, b_columns, b_ks, 0, thread)
+        stage_a(a_next, stage, 0, thread)
+        stage_b(b_next, stage, B_STAGE, thread)
+        cuda.syncthreads()
+        half = int32(0)
+        # The next slab, which behind the last one is zero, is on its way while one is multiplied.
+        k = int32(0)
+        while k < k_size:
+            k = int32(k + SLAB)
+            if k % PANEL == 0:
+                lay_out_panel(a_ks, b_ks, problem, first_outer, first_inner, k, k_size, thread)
+                cuda.syncthreads()
+            fetch_a(a_next, a, problem.a_length, a_rows, a_ks, k % PANEL, thread)
+            fetch_b(b_next, b, problem.b_length, b_columns, b_ks, k % PANEL, thread)
+            multiply_slab(stage, half * A_LENGTH + row, B_STAGE + half * B_LENGTH + column, sums, a_row, b_row)
+            # Into the other half than threads read that are still multiplying.
+            half = int32(SLAB - half)
+            stage_a(a_next, stage, half * A_LENGTH, thread)
+            stage_b(b_next, stage, B_STAGE + half * B_LENGTH, thread)
             cuda.syncthreads()
 
-            k_first = split * slabs * SLAB
-            a_index, b_index = (k_first + a_k_here) // PK, (k_first + b_k_here) // PK
-            a_outer, a_inner = a_index // k_inner, a_index % k_inner
-            b_outer, b_inner = b_index // k_inner, b_index % k_inner
-            for i in range(uint32(R)):
-                for j in range(uint32(C)):
-                    sums[i, j] = real(0)
-            last = min(slabs, (k_size - k_first + SLAB - 1) // SLAB)
-            half = int32(0)
-            # In turn `slab`, this one is loaded to registers, the one before it is multiplied, and this one is staged.
-            for slab in range(last + 1):
-                if slab < last:
-                    t = time(a_inner * a_t_k)
-                    place = a_outer * a_k + t * a_time + a_part
-                    for i in range(uint32(A_LOADS)):
-                        m = a_lane + int32(i) * GROUP
-                        at = a_when[m] + t
-                        value = real(0)
-                        if a_outer < k_outer and at >= 0 and at < a_length:
-                            value = real(load(a, a_place[m] + place))
-                        a_next[i] = -value if subtracts else value
-                    t = time(b_inner * b_t_k)
-                    place = b_outer * b_k + t * b_time + b_part
-                    for i in range(uint32(B_LOADS)):
-                        n = b_lane + int32(i) * GROUP
-                        at = b_when[n] + t
-                        value = real(0)
-                        if b_outer < k_outer and at >= 0 and at < b_length:
-                            value = real(load(b, b_place[n] + place))
-                        b_next[i] = value
-                    a_outer, a_inner = a_outer + turns, a_inner + turn
-                    if a_inner >= k_inner:
-                        a_outer, a_inner = a_outer + 1, a_inner - k_inner
-                    b_outer, b_inner = b_outer + turns, b_inner + turn
-                    if b_inner >= k_inner:
-                        b_outer, b_inner = b_outer + 1, b_inner - k_inner
-                if slab > 0:
-                    for k in range(half, half + SLAB):
-                        at = k * A_ROW + row
-                        for i in range(uint32(ROW_GROUPS)):
-                            a_row[4 * i], a_row[4 * i + 1], a_row[4 * i + 2], a_row[4 * i + 3] = load4(
-                                stage, at + int32(i) * ROW_GROUP
-                            )
-                        at = B_STAGE + k * B_ROW + column
-                        for j in range(uint32(COLUMN_GROUPS)):
-                            b_row[4 * j], b_row[4 * j + 1], b_row[4 * j + 2], b_row[4 * j + 3] = load4(
-                                stage, at + int32(j) * COLUMN_GROUP
-                            )
-                        for i in range(uint32(R)):
-                            for j in range(uint32(C)):
-                                sums[i, j] += a_row[i] * b_row[j]
-                    half = SLAB - half
-                if slab < last:
-                    # In the other half than threads that are still multiplying read.
-                    for i in range(uint32(A_LOADS)):
-                        store(stage, (half + a_k_here) * A_ROW + a_lane + int32(i) * GROUP, a_next[i])
-                    for i in range(uint32(B_LOADS)):
-                        store(stage, B_STAGE + (half + b_k_here) * B_ROW + b_lane + int32(i) * GROUP, b_next[i])
-                cuda.syncthreads()
-
-            writes = True
-            if splits > 1:
-                base = (group * n_tiles + n_tile) * m_tiles + m_tile
-                place = base * splits * TILE + thread
-                for i in range(uint32(R)):
-                    for j in range(uint32(C)):
-                        store(work, place + split * TILE + (int32(i) * C + int32(j)) * THREADS, sums[i, j])
-                cuda.threadfence()
-                cuda.syncthreads()
-                if thread == 0:
-                    # The last one sets it back to zero, for the next call.
-                    ticket = cuda.atomic.inc(arrived, base, uint32(splits - 1))
-                    is_last[0] = uint32(1) if ticket == uint32(splits - 1) else uint32(0)
-                cuda.syncthreads()
-                writes = is_last[0] == uint32(1)
-                if writes:
-                    cuda.threadfence()
-                    for i in range(uint32(R)):
-                        for j in range(uint32(C)):
-                            sums[i, j] = real(0)
-                    for other in range(splits):
-                        for i in range(uint32(R)):
-                            for j in range(uint32(C)):
-                                sums[i, j] += load(work, place + other * TILE + (int32(i) * C + int32(j)) * THREADS)
-
-            if writes:
-                # By way of shared memory, so that neighbouring threads write neighbouring samples: of 2**weave rows
-                # first, then of the columns.
-                mask = (1 << weave) - 1
-                for i in range(uint32(ROW_GROUPS)):
-                    for j in range(uint32(COLUMN_GROUPS)):
-                        for r in range(uint32(4)):
-                            store4(
-                                stage, (row + int32(r)) * OUT_ROW + column,
-                                sums[4 * i + r, 4 * j], sums[4 * i + r, 4 * j + 1],
-                                sums[4 * i + r, 4 * j + 2], sums[4 * i + r, 4 * j + 3],
-                            )  # fmt: skip
-                        cuda.syncthreads()
-                        for e in range(thread, CHUNK, THREADS):
-                            n_here = (e >> weave) % COLUMN_GROUP
-                            m_here = ((e >> weave) // COLUMN_GROUP << weave) + (e & mask)
-                            m, n = m_here + int32(i) * ROW_GROUP, n_here + int32(j) * COLUMN_GROUP
-                            when = row_when[m] + column_when[n]
-                            place = row_place[m] + column_place[n]
-                            value_bias = row_bias[m * PN + n % PN]
-                            if row_when[m] != NEVER and column_when[n] != NEVER:
-                                if when >= 0 and when < out_length:
-                                    value = load(stage, m_here * OUT_ROW + n_here) + value_bias
-                                    store(out, place + when * out_time, value)
-                                for more in range(1, gap):
-                                    if when + more >= 0 and when + more < out_length:
-                                        store(out, place + (when + more) * out_time, value_bias)
-                        cuda.syncthreads()
-            cuda.syncthreads()
-            tile += cuda.gridDim.x
+        writes = True
+        if problem.splits > 1:
+            base = (group * n_tiles + n_tile) * m_tiles + m_tile
+            writes = add_splits(work, arrived, is_last, problem, base, split, sums, thread)
+        if writes:
+            write(out, problem, out_rows, out_columns, biases, stage, sums, row, column, thread)
 
     return compile_kernel(contraction, THREADS, tile.blocks)

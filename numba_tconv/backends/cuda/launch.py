@@ -25,6 +25,8 @@ TILES = {
 }
 # Splits cost a pass over the result each, and slabs of 8 products cost less than their loads.
 FEWEST_SLABS = 32
+# A split's reduction is counted in 32 bits.
+MOST_SLABS = 1 << 26
 # A grid has more dimensions than this, but nothing needs them: blocks go on to further tiles.
 MOST_BLOCKS = 1 << 20
 # Places in time beyond it, or the way from one to another, need 64 bits.
@@ -49,7 +51,7 @@ def select(tiles: tuple[Tile, Tile, Tile], problem: Problem, available: int) -> 
     tile = flat if problem.m <= flat.rows else large if fills else medium
     slabs = -(-problem.k // tile.slab)
     wanted = available * tile.blocks // tiles_of(tile, problem)
-    splits = max(1, min(wanted, slabs // FEWEST_SLABS))
+    splits = max(1, -(-slabs // MOST_SLABS), min(wanted, slabs // FEWEST_SLABS))
     per_split = -(-slabs // splits)
     rows_of_a_chunk = tile.rows // (tile.thread_rows // 4)
     return tile, problem._replace(
@@ -113,9 +115,10 @@ def contract(
     numbers = tiles * problem.splits * tile.rows * tile.columns if is_split else 1
     sums, arrived = _workspace(stream, real, numbers, tiles if is_split else 1)
     kernel = _contraction(tile, lanes, parts, conjugate, real, _is_long(problem))
-    blocks = min(tiles * problem.splits, MOST_BLOCKS)
     a, b, bias, out = arrays
-    kernel[blocks, tile.threads, stream](a, b, sums if bias is None else bias, out, sums, arrived, tuple(problem))
+    kernel[tiles * problem.splits, tile.threads, stream](
+        a, b, sums if bias is None else bias, out, sums, arrived, problem
+    )
 
 
 @cache
@@ -132,7 +135,7 @@ def filter_rows(
     x, weight, bias, out = arrays
     blocks = min(fir.blocks(problem), MOST_BLOCKS)
     kernel = _fir(tile, kind, real)
-    kernel[blocks, tile.threads, stream](x, weight, weight if bias is None else bias, out, tuple(problem))
+    kernel[blocks, tile.threads, stream](x, weight, weight if bias is None else bias, out, problem)
 
 
 @cache
@@ -163,11 +166,11 @@ def change_rate(
     taps = memory.empty((size * tap_parts,), real, stream)
     threads = rates.THREADS
     blocks = min(-(-size // threads), MOST_BLOCKS)
-    _packer(threads, tap_parts, real)[blocks, threads, stream](h, taps, tuple(packing))
+    _packer(threads, tap_parts, real)[blocks, threads, stream](h, taps, packing)
     problem = rates.problem(change, sizes, tap_parts, x_view, out_view, step=step, threads=threads)
     kernel = _rates(threads, x_parts, tap_parts, real, rates.is_row(problem, x_parts))
     blocks = min(rates.blocks(problem, threads), MOST_BLOCKS)
-    kernel[blocks, threads, stream](x, taps, out, tuple(problem))
+    kernel[blocks, threads, stream](x, taps, out, problem)
 
 
 @cache
@@ -185,5 +188,5 @@ def sum_rows(
     for step in steps:
         is_last = step is steps[-1]
         there = target if is_last else memory.empty((sums.blocks(step) * parts,), real, stream)
-        kernel[min(sums.blocks(step), MOST_BLOCKS), sums.THREADS, stream](source, there, tuple(step))
+        kernel[min(sums.blocks(step), MOST_BLOCKS), sums.THREADS, stream](source, there, step)
         source = there
