@@ -137,6 +137,8 @@ def check_bias(bias: ArrayLike | None, weight: NDArray[Any], groups: int) -> NDA
     array = as_array("bias", bias, may_be_on_gpu=True)
     if array.shape != (weight.shape[1] * groups,):
         raise ValueError(f"bias must have the shape (out_channels,) = ({weight.shape[1] * groups},); got {array.shape}")
+    if is_on_gpu(array) and array.size > 1 and array.strides[0] != array.dtype.itemsize:
+        raise ValueError(f"bias on a GPU must be contiguous; got the strides {array.strides}")
     return array
 
 

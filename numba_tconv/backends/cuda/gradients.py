@@ -30,6 +30,8 @@ class Backward:
 
     def write(self, name: str, out: Any) -> None:
         """Write the gradient with respect to 'x', 'weight' or 'bias'."""
+        if out.size == 0:
+            return
         compute = {"x": self._input_gradient, "weight": self._weight_gradient, "bias": self._bias_gradient}[name]
         if isinstance(out, DeviceArray):
             compute(out)

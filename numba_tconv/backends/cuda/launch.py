@@ -49,7 +49,7 @@ def select(tiles: tuple[Tile, Tile, Tile], problem: Problem, available: int) -> 
     large, medium, flat = tiles
     fills = tiles_of(large, problem) >= available * large.blocks
     tile = flat if problem.m <= flat.rows else large if fills else medium
-    slabs = -(-problem.k // tile.slab)
+    slabs = max(1, -(-problem.k // tile.slab))  # without anything to add up, there are zeros to write
     wanted = available * tile.blocks // tiles_of(tile, problem)
     splits = max(1, -(-slabs // MOST_SLABS), min(wanted, slabs // FEWEST_SLABS))
     per_split = -(-slabs // splits)
