@@ -24,7 +24,7 @@ from numba_tconv.geometry import Geometry
 int32, int64, uint32 = types.int32, types.int64, types.uint32
 COLUMNS = 4  # of a thread
 # The longest reach of a tap with which a thread's columns are neighbours. The next one leaves nothing to keep.
-SHORT_REACH = 4
+SHORT_REACH = 3
 
 
 class Tile(NamedTuple):
