@@ -9,7 +9,7 @@ A block computes a tile of columns for a few branches of one filter and signal, 
 and the window of x that they reach in shared memory. A thread owns four columns, neighbours where a tap's reach is
 short: the numbers of four taps and columns then are a few neighbours too, read 16 bytes at a time and kept in registers
 from one tap to the next, which leaves (reach + branches)/(16*branches) reads of shared memory for a multiply-add. With
-columns read one by one it would be (4 + branches)/(4*branches).
+columns read one by one it is 1/branches, and the taps'.
 
 Results go out by way of shared memory too: neighbouring threads write neighbouring samples.
 """
@@ -24,7 +24,7 @@ from numba_tconv.geometry import Geometry
 int32, int64, uint32 = types.int32, types.int64, types.uint32
 COLUMNS = 4  # of a thread
 # The longest reach of a tap with which a thread's columns are neighbours. The next one leaves nothing to keep.
-SHORT_REACH = 4
+SHORT_REACH = 3
 
 
 class Tile(NamedTuple):
@@ -218,9 +218,10 @@ def make_kernel(tile: Tile, kind: Kind, real: Any) -> Any:
                 bias_0 = load(bias, int64(f) * bias_parts)
             if bias_parts > 1:
                 bias_1 = load(bias, int64(f) * bias_parts + 1)
-            for r in range(uint32(R)):
-                for v in range(uint32(V)):
-                    sums[r, v] = real(0)
+            for v in range(uint32(V)):
+                value = bias_1 if own + int32(v) * NEXT & LAST_PART else bias_0
+                for r in range(uint32(R)):
+                    sums[r, v] = value
 
             begin = int64(0)
             while begin < taps:
@@ -303,11 +304,10 @@ def make_kernel(tile: Tile, kind: Kind, real: Any) -> Any:
             shift = int32(target & 3) if IS_ROW_OUT else int32(0)
             for v in range(uint32(V)):
                 here = int32(own + int32(v) * NEXT)
-                part = here & LAST_PART
-                at = int32((here >> LAST_PART) * (R * PARTS) + part)
+                at = int32((here >> LAST_PART) * (R * PARTS) + (here & LAST_PART))
                 at = int32(at + (at >> 5) + shift)
                 for r in range(uint32(R)):
-                    store(stage, at + int32(r) * PARTS, sums[r, v] + (bias_1 if part else bias_0))
+                    store(stage, at + int32(r) * PARTS, sums[r, v])
             cuda.syncthreads()
             if IS_ROW_OUT and target >= 0 and target + R * TILE <= out_length * PARTS:
                 place = out_at + target - shift

@@ -18,7 +18,7 @@ from numba_tconv.geometry import Geometry, RateChange
 
 int64, uint32 = types.int64, types.uint32
 OUTPUTS = 4  # of a thread
-THREADS, BLOCKS = 256, 4
+THREADS, BLOCKS = 256, 3  # more blocks have too few registers for complex float64
 TURN = 4  # taps that the inner loop takes at a time
 
 

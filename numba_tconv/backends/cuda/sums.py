@@ -105,9 +105,7 @@ def make_kernel(threads: int, parts: int, real: Any) -> Any:
                     at = row_at + n * outer_step + t * inner_step
                     is_there = term + int64(s) * threads < end
                     for part in range(uint32(parts)):
-                        values[s, part] = real(0)
-                        if is_there:
-                            values[s, part] = real(load(a, at + int64(part)))
+                        values[s, part] = real(load(a, at + int64(part))) if is_there else real(0)
                     carry = t + turn >= inner
                     n += turns + 1 if carry else turns
                     t += turn - inner if carry else turn
