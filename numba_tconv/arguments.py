@@ -86,12 +86,11 @@ def is_lazy(array: Any) -> bool:
     return not isinstance(array, (np.ndarray, DeviceArray))
 
 
-def check_one_place(x: Any, **others: Any) -> None:
+def check_one_place(**arrays: Any) -> None:
     """Refuse arrays on a GPU beside an `x` in host memory."""
-    if not isinstance(x, DeviceArray):
-        for name, array in others.items():
-            if type(array) is not np.ndarray and isinstance(array, DeviceArray):
-                raise TypeError(f"{name} must be in host memory where x is; got {type(array.owner).__name__} on a GPU")
+    for name, array in arrays.items():
+        if isinstance(array, DeviceArray):
+            raise TypeError(f"{name} must be in host memory where x is; got {type(array.owner).__name__} on a GPU")
 
 
 def check_stream(stream: Any, x: Any) -> int | None:
@@ -137,8 +136,11 @@ def check_bias(bias: ArrayLike | None, weight: NDArray[Any], groups: int) -> NDA
     array = as_array("bias", bias, may_be_on_gpu=True)
     if array.shape != (weight.shape[1] * groups,):
         raise ValueError(f"bias must have the shape (out_channels,) = ({weight.shape[1] * groups},); got {array.shape}")
-    if is_on_gpu(array) and array.size > 1 and array.strides[0] != array.dtype.itemsize:
-        raise ValueError(f"bias on a GPU must be contiguous; got the strides {array.strides}")
+    if type(array) is not np.ndarray and is_on_gpu(array):
+        if not is_on_gpu(weight):
+            raise TypeError(f"bias must be in host memory where weight is; got {type(bias).__name__} on a GPU")
+        if array.size > 1 and array.strides[0] != array.dtype.itemsize:
+            raise ValueError(f"bias on a GPU must be contiguous; got the strides {array.strides}")
     return array
 
 

@@ -231,12 +231,15 @@ def conv_transpose1d(
         return _run_lazily(shape, x, weight, bias, options)
     inputs = (weight,) if bias is None else (weight, bias)
     filters = weight.shape[1] * options.groups
-    if gpu.is_for_gpu(device, shape, x, weight, bias=bias):
+    if (type(x) is not np.ndarray or x.size >= gpu.first_served(device, weight)) and gpu.serves(
+        device, shape, x, weight
+    ):
         dtype = result_dtype(x.dtype, weight.dtype)
         _check_kind(bias, dtype)
         operator = gpu.backend().Operator(weight, bias, options.groups)
         return gpu.forward(operator, shape, x, filters, dtype, out, inputs, stream)
-    check_stream(stream, x)
+    if stream is not None:
+        check_stream(stream, x)
     prepared = _prepare(weight, bias, options, x.dtype)
     return _run(_cpu().forward_once, prepared, shape, x, weight, filters, out, inputs)
 
@@ -288,7 +291,9 @@ class ConvTranspose1d:
         self._device = check_device(device)
         self._filters = self._weight.shape[1] * self._options.groups
         self._prepared: dict[np.dtype[Any], tuple[_Prepared, NDArray[Any]]] = {}
-        if self._device != "cuda" and isinstance(self._weight, np.ndarray):
+        # Samples of x from which a GPU may serve a call.
+        self._gpu_from = gpu.first_served(self._device, self._weight)
+        if self._gpu_from:
             # Packed for the likely input: of the weights' dtype, or complex where the bias is.
             is_complex = self._bias is not None and self._bias.dtype.kind == "c"
             self._prepare(np.result_type(self._weight, np.complex64) if is_complex else self._weight.dtype)
@@ -334,11 +339,12 @@ class ConvTranspose1d:
         if is_lazy(x):
             check_no_out(out)
             return _run_lazily(shape, x, self._weight, self._bias, self._options)
-        if gpu.is_for_gpu(self._device, shape, x, self._weight, bias=self._bias):
+        if (type(x) is not np.ndarray or x.size >= self._gpu_from) and gpu.serves(self._device, shape, x, self._weight):
             dtype = result_dtype(x.dtype, self._weight.dtype)
             _check_kind(self._bias, dtype)
             return gpu.forward(self._on_gpu, shape, x, self._filters, dtype, out, (self._weight, self._bias), stream)
-        check_stream(stream, x)
+        if stream is not None:
+            check_stream(stream, x)
         prepared, panels = self._prepared_for(x.dtype)
         return _run(_cpu().forward, prepared, shape, x, panels, self._filters, out, ())
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from numba_tconv.arguments import check_one_place, check_out, check_stream, computed_dtype, result_dtype
-from numba_tconv.backends import Work, check_device, serves_on_gpu
-from numba_tconv.device_array import DeviceArray
+from numba_tconv.backends import FEWEST_PRODUCTS, Work, check_device, serves_on_gpu
+from numba_tconv.device_array import DeviceArray, is_on_gpu
 from numba_tconv.geometry import Geometry
 
 
@@ -23,12 +23,19 @@ def backend() -> ModuleType:
     return operators
 
 
-def is_for_gpu(device: str, shape: Geometry, x: Any, weight: Any, **others: Any) -> bool:
+def first_served(device: str, weight: Any) -> int:
+    """Return of how many samples of x on `serves` has to be asked: small calls have no microsecond for it."""
+    if device == "cuda" or type(weight) is not np.ndarray:
+        return 0
+    return FEWEST_PRODUCTS // 4 // weight.size
+
+
+def serves(device: str, shape: Geometry, x: Any, weight: Any, **others: Any) -> bool:
     """Whether a GPU serves a call: where its arrays lie there, and else where that is asked for or clearly pays."""
-    if isinstance(x, DeviceArray):
+    if is_on_gpu(x):
         check_on_gpu(device)
         return True
-    check_one_place(x, weight=weight, **others)
+    check_one_place(weight=weight, **others)
     return device != "cpu" and serves_on_gpu(device, _work(shape, x, weight))
 
 

@@ -168,7 +168,7 @@ def conv_transpose1d_backward(
         return result if array.dtype.kind == "c" or result.kind != "c" else dtype
 
     signals, g = (gpu.with_batch(array) for array in (x, grad_output))
-    if gpu.is_for_gpu(device, shape, x, weight, grad_output=grad_output):
+    if gpu.serves(device, shape, x, weight, grad_output=grad_output):
         shapes = {"x": (x.shape, like(x)), "weight": (weight.shape, like(weight)), "bias": (out_shape[-2:-1], result)}
         asked = {name: shapes[name] for name in EVERYTHING if name in wanted}
         return _on_gpu(shape, g, signals, weight, options.groups, asked, check_stream(stream, x), result)

@@ -158,17 +158,16 @@ def _plan(
 
 def _polyphase(h: Array, plan: _Plan, x: Array, method: str, device: str, stream: Any) -> Polyphase:
     """Return the filter on the machine that serves a call."""
-    on_gpu = plan.on_gpu
-    if is_on_gpu(x):
+    if type(x) is type(h) is np.ndarray and stream is None and not plan.on_gpu:  # a microsecond less for small calls
+        return Polyphase(h, plan.up, plan.down, by_fft=plan.by_fft)
+    address, on_gpu = check_stream(stream, x), is_on_gpu(x)
+    if on_gpu:
         check_on_gpu(device)
-        on_gpu = True
-    elif is_lazy(x):
-        on_gpu = False
     else:
-        check_one_place(x, h=h)
+        check_one_place(h=h)
+        on_gpu = plan.on_gpu and not is_lazy(x)
     if on_gpu and method == "fft":
         raise ValueError("method must be 'auto' or 'direct' on a GPU; got 'fft'")
-    address = check_stream(stream, x)
     return Polyphase(h, plan.up, plan.down, by_fft=plan.by_fft and not on_gpu, on_gpu=on_gpu, stream=address)
 
 

@@ -113,7 +113,7 @@ def test_arrays_on_a_gpu_beside_an_x_in_host_memory_are_refused():
     x, weight, out = np.ones((1, 5)), np.ones((1, 1, 3)), np.ones((1, 7))
     with pytest.raises(TypeError, match="weight must be in host memory where x is; got Elsewhere on a GPU"):
         conv_transpose1d(x, Elsewhere(weight))
-    with pytest.raises(TypeError, match="bias must be in host memory where x is"):
+    with pytest.raises(TypeError, match="bias must be in host memory where weight is"):
         conv_transpose1d(x, weight, Elsewhere(np.ones(1)))
     with pytest.raises(TypeError, match="out must be in host memory where x is"):
         conv_transpose1d(x, weight, out=Elsewhere(out))
