@@ -35,6 +35,8 @@ class DeviceArray:
         The CUDA stream after whose work the samples are there.
     is_writable : bool
         Whether the owner lets others write.
+    device : int or None
+        The number of the GPU, where the owner tells it; else it is the current one.
     """
 
     owner: Any
@@ -44,6 +46,7 @@ class DeviceArray:
     dtype: np.dtype[Any]
     stream: int | None
     is_writable: bool
+    device: int | None
 
     @property
     def ndim(self) -> int:
@@ -85,9 +88,15 @@ def is_on_gpu(value: object) -> bool:
         return True
 
 
-def _is_on_gpu_by_dlpack(value: Any) -> bool:
+def _dlpack_device(value: Any) -> tuple[int, int] | None:
+    """Return the kind of device and its number; None for arrays without the protocol."""
     device = getattr(value, "__dlpack_device__", None)
-    return device is not None and int(device()[0]) == DLPACK_CUDA
+    return None if device is None else tuple(map(int, device()))  # type: ignore[return-value]  # it is a pair
+
+
+def _is_on_gpu_by_dlpack(value: Any) -> bool:
+    device = _dlpack_device(value)
+    return device is not None and device[0] == DLPACK_CUDA
 
 
 def is_simulated(value: object) -> bool:
@@ -123,7 +132,12 @@ def _view(value: Any) -> DeviceArray:
     # The interface has no stream before its version 3: PyTorch's is 2, and means the stream that is current.
     stream = _current_torch_stream(value) if kind(value) == "torch" else interface.get("stream")
     pointer, is_read_only = interface["data"]
-    return DeviceArray(value, pointer, shape, tuple(strides), dtype, stream, not is_read_only)
+    return DeviceArray(value, pointer, shape, tuple(strides), dtype, stream, not is_read_only, _number(value))
+
+
+def _number(value: Any) -> int | None:
+    device = _dlpack_device(value)
+    return device[1] if device is not None and device[0] == DLPACK_CUDA else None
 
 
 def _view_by_dlpack(value: Any) -> DeviceArray:
@@ -135,7 +149,7 @@ def _view_by_dlpack(value: Any) -> DeviceArray:
     dtype, shape = np.dtype(view.dtype), tuple(view.shape)
     strides = view.strides
     in_bytes = _contiguous(shape, dtype.itemsize) if strides is None else tuple(n * dtype.itemsize for n in strides)
-    return DeviceArray(value, view.ptr, shape, in_bytes, dtype, None, not view.readonly)
+    return DeviceArray(value, view.ptr, shape, in_bytes, dtype, None, not view.readonly, _number(value))
 
 
 def _contiguous(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 Here belongs what forward and backward pass share; the arithmetic is `backends/cuda`'s, imported when it is needed.
 """
 
+from contextlib import AbstractContextManager
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -61,6 +62,11 @@ def result_like(x: Any, shape: tuple[int, ...], dtype: np.dtype[Any], out: Any, 
     return backend().new_like(x, shape, dtype) if isinstance(x, DeviceArray) else np.empty(shape, dtype)
 
 
+def of(x: Any) -> AbstractContextManager[Any]:
+    """Make the GPU that x lies on the current one; host arrays go to the one that is."""
+    return backend().on_device(x.device if isinstance(x, DeviceArray) else None)  # type: ignore[no-any-return]
+
+
 def kept(array: Any) -> Any:
     """Return a copy of a host array; what lies on a GPU stays its owner's, and None is None."""
     return array.copy() if isinstance(array, np.ndarray) else array
@@ -88,6 +94,7 @@ def forward(
 ) -> Any:
     """Return the transposed convolution of x by an `Operator` of the backend."""
     address = check_stream(stream, x)
-    result = result_like(x, (*x.shape[:-2], filters, shape.output_length), dtype, out, inputs)
-    operator.run(shape, with_batch(x), with_batch(result), computed_dtype(dtype), address)
+    with of(x):
+        result = result_like(x, (*x.shape[:-2], filters, shape.output_length), dtype, out, inputs)
+        operator.run(shape, with_batch(x), with_batch(result), computed_dtype(dtype), address)
     return owner(result)

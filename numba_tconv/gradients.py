@@ -202,8 +202,9 @@ def _on_gpu(
         if isinstance(grad_output, DeviceArray):
             raise TypeError(f"grad_output on a GPU must be complex where x or weight is; got {grad_output.dtype}")
         grad_output = grad_output.astype(result)
-    backward = gpu.backend().Backward(shape, grad_output, x, weight, groups, computed_dtype(result), stream)
-    gradients = {name: gpu.result_like(x, *how, None, ()) for name, how in asked.items()}
-    for name, gradient in gradients.items():
-        backward.write(name, gpu.with_batch(gradient) if name == "x" else gradient)
+    with gpu.of(x):
+        backward = gpu.backend().Backward(shape, grad_output, x, weight, groups, computed_dtype(result), stream)
+        gradients = {name: gpu.result_like(x, *how, None, ()) for name, how in asked.items()}
+        for name, gradient in gradients.items():
+            backward.write(name, gpu.with_batch(gradient) if name == "x" else gradient)
     return Gradients(*(gpu.owner(gradients[name]) if name in gradients else None for name in EVERYTHING))

@@ -10,12 +10,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from numba_tconv.arguments import as_array, check_no_out, check_one_place, check_stream, computed_dtype, is_lazy
+from numba_tconv.arguments import (
+    as_array,
+    check_no_out,
+    check_one_place,
+    check_out,
+    check_stream,
+    computed_dtype,
+    is_lazy,
+)
 from numba_tconv.backends import Work, check_device, serves_on_gpu
 from numba_tconv.boundaries import MODES
 from numba_tconv.device_array import is_on_gpu
 from numba_tconv.geometry import as_integer
-from numba_tconv.gpu import check_on_gpu, owner, result_like
+from numba_tconv.gpu import check_on_gpu, of, owner, result_like
 from numba_tconv.lazy import Run, bank, continued, filtered
 from numba_tconv.overlap_save import fft_is_faster
 from numba_tconv.polyphase import Polyphase, full_length, result_dtype, result_shape
@@ -266,11 +274,16 @@ def _run(
     if is_lazy(x):
         check_no_out(out)
         return _run_lazily(polyphase, x, axis, left, shape[axis], dtype, mode, cval)
-    if is_on_gpu(x) and (mode != "constant" or cval != 0):
-        raise ValueError(f"mode must be 'constant' with cval 0 where x is on a GPU; got {mode!r} with {cval!r}")
-    result = result_like(x, shape, dtype, out, (polyphase.h,))
+    if is_on_gpu(x):
+        if mode != "constant" or cval != 0:
+            raise ValueError(f"mode must be 'constant' with cval 0 where x is on a GPU; got {mode!r} with {cval!r}")
+        with of(x):
+            there = result_like(x, shape, dtype, out, (polyphase.h,))
+            polyphase.write(x, axis, left, there, mode, cval)
+        return owner(there)
+    result = np.empty(shape, dtype) if out is None else check_out(out, shape, dtype, (x, polyphase.h))
     polyphase.write(x, axis, left, result, mode, cval)
-    return owner(result)
+    return result
 
 
 def _run_lazily(

@@ -66,9 +66,9 @@ def test_out_on_the_gpu(arrays):
     (np.zeros((5, 3, 20), "f"), TypeError, "out must be on the GPU where x is; got ndarray"),
     (there(np.zeros((5, 3, 20))), TypeError, "out must have the dtype float32; got float64"),
     (there(np.zeros((5, 3, 19), "f")), ValueError, r"out must have the shape \(5, 3, 20\); got \(5, 3, 19\)"),
-    (there(np.broadcast_to(np.zeros(20, "f"), (5, 3, 20)).copy()[:1].repeat(5, 0)[:, :, :0:-1]), ValueError, "shape"),
     (Exposed(np.zeros((5, 3, 20), "f"), data=(64, True)), ValueError, "out must be writeable and aligned"),
-    (there(np.lib.stride_tricks.as_strided(np.zeros(20, "f"), (5, 3, 20), (0, 0, 4))), ValueError, "not repeat its own"),
+    (there(np.broadcast_to(np.zeros(20, "f"), (5, 3, 20))), ValueError, "writeable"),
+    (there(np.lib.stride_tricks.as_strided(np.zeros(20, "f"), (5, 3, 20), (0, 0, 4))), ValueError, "repeat its own"),
 ])  # fmt: skip
 def test_out_that_does_not_fit(arrays, out, error, message):
     x, weight, _ = arrays
@@ -167,7 +167,7 @@ def test_masked_and_unreadable_arrays():
             raise RuntimeError("a tensor that requires grad")
 
     assert is_on_gpu(WantsGradient())
-    with pytest.raises(TypeError, match="x must be an array whose memory .*; got a tensor that requires grad"):
+    with pytest.raises(TypeError, match=r"x must be an array whose memory .*; got a tensor that requires grad"):
         conv_transpose1d(WantsGradient(), np.ones((1, 1, 2)))
 
 

@@ -120,15 +120,15 @@ def simulate(kernel, blocks, threads, *arguments):
 
 
 CASES = {
-    "edges": dict(m=(3, 3), n=(2, 7), k=(3, 3)),
-    "one of each": dict(m=(1, 1), n=(1, 1), k=(1, 1)),
-    "groups": dict(m=(5, 1), n=(3, 1), k=(2, 2), groups=3),
-    "splits": dict(m=(2, 2), n=(3, 4), k=(5, 2), splits=3),
-    "a split of nothing": dict(m=(2, 2), n=(1, 4), k=(1, 9), splits=8),
-    "gap": dict(m=(2, 3), n=(2, 3), k=(1, 5), gap=3),
-    "weave": dict(m=(2, 4), n=(2, 3), k=(1, 5), weave=2),
-    "no bias": dict(m=(2, 3), n=(2, 3), k=(4, 1), bias=None),
-    "panels": dict(m=(1, 2), n=(1, 3), k=(13, 11)),
+    "edges": {"m": (3, 3), "n": (2, 7), "k": (3, 3)},
+    "one of each": {"m": (1, 1), "n": (1, 1), "k": (1, 1)},
+    "groups": {"m": (5, 1), "n": (3, 1), "k": (2, 2), "groups": 3},
+    "splits": {"m": (2, 2), "n": (3, 4), "k": (5, 2), "splits": 3},
+    "a split of nothing": {"m": (2, 2), "n": (1, 4), "k": (1, 9), "splits": 8},
+    "gap": {"m": (2, 3), "n": (2, 3), "k": (1, 5), "gap": 3},
+    "weave": {"m": (2, 4), "n": (2, 3), "k": (1, 5), "weave": 2},
+    "no bias": {"m": (2, 3), "n": (2, 3), "k": (4, 1), "bias": None},
+    "panels": {"m": (1, 2), "n": (1, 3), "k": (13, 11)},
 }
 
 
@@ -144,13 +144,13 @@ def test_real(name, lanes):
 def test_complex(are_complex, conjugate, lanes):
     conjugate = conjugate or are_complex == REAL_PART
     for bias in ("real", "complex"):
-        sizes = dict(m=(3, 3), n=(3, 2), k=(2, 3), gap=2, bias=bias)
+        sizes = {"m": (3, 3), "n": (3, 2), "k": (2, 3), "gap": 2, "bias": bias}
         check(simulate, np.random.default_rng(2), TINY, lanes, are_complex, conjugate, "float64", **sizes)
 
 
 @pytest.mark.parametrize("tile", [Tile(8, 16, 4, 8, 2, 1), Tile(16, 8, 8, 4, 2, 1), Tile(8, 32, 8, 4, 4, 1)])
 def test_tiles(tile):
-    sizes = dict(m=(3, 4), n=(3, 7), k=(2, 3), splits=2, weave=1)
+    sizes = {"m": (3, 4), "n": (3, 7), "k": (2, 3), "splits": 2, "weave": 1}
     check(simulate, np.random.default_rng(3), tile, Lanes(False, True), ALL, True, "float32", **sizes)
 
 

@@ -3,7 +3,6 @@
 Blocks of a few threads and short chunks cross every edge of tiles, chunks and grids with little arithmetic.
 """
 
-import sys
 from itertools import product
 
 import numpy as np
@@ -17,15 +16,6 @@ from numba_tconv.backends.cuda.parts import View
 
 if not compiler.SIMULATED:
     raise RuntimeError("these tests run on Numba's simulator: set NUMBA_ENABLE_CUDASIM=1")
-
-
-@pytest.fixture(autouse=True)
-def _frequent_switches():
-    """Keep the simulator's main thread, which polls the others, from holding them up four fifths of the time."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-3)
-    yield
-    sys.setswitchinterval(before)
 
 
 REAL = {"e": types.float32, "f": types.float32, "F": types.float32, "d": types.float64, "D": types.float64}

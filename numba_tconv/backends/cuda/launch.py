@@ -33,9 +33,8 @@ MOST_BLOCKS = 1 << 20
 LONG = 1 << 29
 
 
-@cache
 def multiprocessors() -> int:
-    """Return how many multiprocessors the GPU has."""
+    """Return how many multiprocessors the current GPU has."""
     return 1 if SIMULATED else cuda.get_current_device().MULTIPROCESSOR_COUNT
 
 
@@ -81,7 +80,7 @@ def _contraction(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: 
     return contraction.make_kernel(tile, lanes, parts, conjugate, _number(real), time)
 
 
-_workspaces: dict[tuple[Any, np.dtype], tuple[Any, Any]] = {}
+_workspaces: dict[tuple[int, Any, np.dtype], tuple[Any, Any]] = {}
 
 
 def _workspace(stream: Any, real: np.dtype, numbers: int, counters: int) -> tuple[Any, Any]:
@@ -89,12 +88,13 @@ def _workspace(stream: Any, real: np.dtype, numbers: int, counters: int) -> tupl
 
     It is a stream's own, whose launches follow one another, and grows with what is asked for.
     """
-    sums, arrived = _workspaces.get((stream, real), (None, None))
+    key = memory.current_device(), stream, real
+    sums, arrived = _workspaces.get(key, (None, None))
     if sums is None or sums.size < numbers:
         sums = memory.empty((numbers,), real, stream)
     if arrived is None or arrived.size < counters:
         arrived = memory.upload(np.zeros(counters, np.uint32), stream=stream)
-    _workspaces[stream, real] = sums, arrived
+    _workspaces[key] = sums, arrived
     return sums, arrived
 
 

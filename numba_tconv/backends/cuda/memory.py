@@ -4,6 +4,7 @@ Nothing else in this package allocates on a GPU, copies to or from one, or makes
 when the packages' host side does.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -36,16 +37,30 @@ def pinned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     return array
 
 
+def on_device(number: int | None) -> AbstractContextManager[Any]:
+    """Make a GPU the current one, where its number is known."""
+    return nullcontext() if number is None or SIMULATED else cuda.gpus[number]
+
+
+def current_device() -> int:
+    """Return the number of the current GPU."""
+    return 0 if SIMULATED else cuda.get_current_device().id
+
+
 def new_stream() -> Any:
     """Return a new stream."""
     return cuda.stream()
 
 
-@cache
 def as_stream(address: int | None) -> Any:
     """Return the package's object for the stream at an address; the default stream for None."""
     # The simulator has no streams.
-    return cuda.external_stream(address) if address and not SIMULATED else 0
+    return _external_stream(address) if address and not SIMULATED else 0
+
+
+@cache
+def _external_stream(address: int) -> Any:
+    return cuda.external_stream(address)
 
 
 def typed(pointer: int, size: int, dtype: np.dtype, owner: Any) -> Any:
