@@ -25,6 +25,34 @@ def test_kernels_on_the_simulator():
     assert int(summary.split()[0]) > 600
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="there is no CUDA for macOS")
+def test_a_second_process_finds_kernels_on_disk():
+    """What Numba's disk cache knows a kernel by is the same in every process: its code and what it captures."""
+    code = """
+import hashlib
+from numba.cuda import serialize
+from numba_tconv.backends.cuda import contraction, fir, launch, rates, sums
+from numba_tconv.backends.cuda.compiler import types
+from numba_tconv.backends.cuda.parts import Parts
+number = types.float32
+lanes, one = contraction.Lanes(False, True), Parts(1, 1, 1)
+kernels = [contraction.make_kernel(tile, lanes, one, False, number) for tile in launch.TILES[4]]
+kernels += [fir.make_kernel(fir.TILES[4], fir.Kind(4, reach, 1, True, True), number) for reach in (0, 1)]
+kernels += [rates.make_kernel(256, 1, 2, number, is_row=True), rates.make_packer(256, 2, number)]
+kernels += [sums.make_kernel(256, 2, number)]
+for kernel in kernels:
+    captured = tuple(cell.cell_contents for cell in kernel.py_func.__closure__)
+    print(hashlib.sha256(kernel.py_func.__code__.co_code + serialize.dumps(captured)).hexdigest())
+"""
+    environments = [os.environ | {"PYTHONHASHSEED": seed} for seed in "12"]
+    keys = [
+        subprocess.run([sys.executable, "-c", code], env=one, capture_output=True, text=True, check=True).stdout
+        for one in environments
+    ]
+    assert keys[0] == keys[1]
+    assert len(set(keys[0].split())) == 8
+
+
 def test_nothing_of_cuda_is_imported_for_host_arrays():
     code = """
 import sys, numpy as np

@@ -54,6 +54,12 @@ else:
 
     HALF = types.float16
 
+    def access(function):
+        """Return an intrinsic with a name that lasts: with a random one, Numba's disk cache would find no kernel."""
+        made = intrinsic(function)
+        made._set_uuid(f"{__name__}.{function.__name__}")
+        return made
+
     def _element(dtype):
         """Return LLVM's type of a number in memory; Numba's own for float16 is an integer."""
         return {
@@ -73,7 +79,7 @@ else:
         target = element if lanes == 1 else ir.VectorType(element, lanes)
         return builder.bitcast(pointer, target.as_pointer()), element, min(16, lanes * array_type.dtype.bitwidth // 8)
 
-    @intrinsic
+    @access
     def load(typing, array, at):
         """Return array[at]; float16 as float32."""
         signature = _computed(array.dtype)(array, types.int64)
@@ -85,7 +91,7 @@ else:
 
         return signature, codegen
 
-    @intrinsic
+    @access
     def store(typing, array, at, value):
         """Write array[at]; to float16 with one rounding."""
         signature = types.void(array, types.int64, _computed(array.dtype))
@@ -128,22 +134,22 @@ else:
 
         return signature, codegen
 
-    @intrinsic
+    @access
     def load2(typing, array, at):
         """Return two integers from array[at] on, which lies at a multiple of 16 bytes."""
         return _load_several(array, 2)
 
-    @intrinsic
+    @access
     def load4(typing, array, at):
         """Return four numbers from array[at] on, which lies at a multiple of 16 bytes; float16 at one of 8."""
         return _load_several(array, 4)
 
-    @intrinsic
+    @access
     def store2(typing, array, at, a, b):
         """Write two integers from array[at] on, which lies at a multiple of 16 bytes."""
         return _store_several(array, 2)
 
-    @intrinsic
+    @access
     def store4(typing, array, at, a, b, c, d):
         """Write four numbers from array[at] on, which lies at a multiple of 16 bytes; float16 at one of 8."""
         return _store_several(array, 4)
