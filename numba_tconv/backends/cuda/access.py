@@ -25,6 +25,11 @@ if SIMULATED or PACKAGE != "numba":
         )
 
     @inlined
+    def load_byte(array, at):
+        """Return the number at a place counted in bytes."""
+        return array[types.uint64(at // array.itemsize)]
+
+    @inlined
     def load2(array, at):
         """Return two integers from array[at] on, which lies at a multiple of 16 bytes."""
         return array[types.uint64(at)], array[types.uint64(at + 1)]
@@ -79,6 +84,10 @@ else:
         target = element if lanes == 1 else ir.VectorType(element, lanes)
         return builder.bitcast(pointer, target.as_pointer()), element, min(16, lanes * array_type.dtype.bitwidth // 8)
 
+    def _load(builder, pointer, element):
+        value = builder.load(pointer)
+        return builder.fpext(value, ir.FloatType()) if isinstance(element, ir.HalfType) else value
+
     @access
     def load(typing, array, at):
         """Return array[at]; float16 as float32."""
@@ -86,8 +95,21 @@ else:
 
         def codegen(context, builder, signature, arguments):
             pointer, element, _ = _pointer(context, builder, signature.args[0], 1, *arguments)
-            value = builder.load(pointer)
-            return builder.fpext(value, ir.FloatType()) if isinstance(element, ir.HalfType) else value
+            return _load(builder, pointer, element)
+
+        return signature, codegen
+
+    @access
+    def load_byte(typing, array, at):
+        """Return the number at a place counted in bytes: one sum of three gives its address. float16 as float32."""
+        signature = _computed(array.dtype)(array, types.int64)
+
+        def codegen(context, builder, signature, arguments):
+            array_type, (array, at) = signature.args[0], arguments
+            data = context.make_array(array_type)(context, builder, array).data
+            pointer = builder.gep(builder.bitcast(data, ir.IntType(8).as_pointer()), [at])
+            element = _element(array_type.dtype)
+            return _load(builder, builder.bitcast(pointer, element.as_pointer()), element)
 
         return signature, codegen
 

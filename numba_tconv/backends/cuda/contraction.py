@@ -20,13 +20,14 @@ A thread reads four operands from global memory for each 256 multiply-adds of a 
 by a tap they are aligned to nothing. From shared memory, eight numbers for each 32, it reads 16 bytes at a time.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from numba_tconv.backends.cuda.access import load, load2, load4, store, store2, store4
+from numba_tconv.backends.cuda.access import load, load2, load4, load_byte, store, store2, store4
 from numba_tconv.backends.cuda.compiler import ALIGNMENT, compile_kernel, cuda, inlined, types
 from numba_tconv.backends.cuda.parts import Parts, negative
 
-int32, int64, uint32 = types.int32, types.int64, types.uint32
+int32, int64, uint32, uint64 = types.int32, types.int64, types.uint32, types.uint64
 
 
 class Tile(NamedTuple):
@@ -102,13 +103,20 @@ class Problem(NamedTuple):
     bias_parts: int  # of a number of the bias; 0 without one
 
 
-UNSIGNED = {int32: uint32, int64: types.uint64}
+UNSIGNED = {int32: uint32, int64: uint64}
 PANEL = 128  # k whose places are noted at a time: a multiple of every slab
 
 
 def staged(length: int) -> int:
     """Return the distance of rows in shared memory: neighbours along the reduction are in different banks."""
     return length + 4
+
+
+@inlined
+def as_pair(index, size):
+    """Return an index as a pair of indices, the inner one below `size`."""
+    outer = int64(uint64(index) // uint64(size))
+    return outer, index - outer * size
 
 
 @inlined
@@ -124,22 +132,25 @@ def inside(at, length, unsigned):
     return unsigned(at) < unsigned(length)
 
 
-def repeat(step, times, a_stride, b_stride):
-    """Return the function that takes a step for each of some k: straight code, for loads to go ahead of products."""
+def unrolled(step: Callable, times: int) -> Callable:
+    """Return the function that does step(first, state), step(first + 1, state), ... `times` times, as straight code.
+
+    The compiler decides by size which loops it unrolls. But a thread's sums stay in registers only where all their
+    indices are constants, and loads for the next k only go ahead of the products of this one in straight code.
+    """
     if times == 1:
         return step
-    half = times // 2
-    first, second = (repeat(step, half, a_stride, b_stride) for _ in range(2))
+    left, right = unrolled(step, times // 2), unrolled(step, times - times // 2)
 
     @inlined
-    def both(stage, a_at, b_at, sums, a, b):
-        first(stage, a_at, b_at, sums, a, b)
-        second(stage, a_at + half * a_stride, b_at + half * b_stride, sums, a, b)
+    def both(first, state):
+        left(first, state)
+        right(first + times // 2, state)
 
     return both
 
 
-def make_loader(tile, size, along_k, real, unsigned, parts=(1, 1), minus=(1, 1)):
+def make_loader(tile, size, along_k, real, unsigned, noted, parts=(1, 1), minus=(1, 1)):
     """Return how a thread fetches its numbers of a slab, how it stages them, and how many they are.
 
     `size` is that of the operand's side of the tile: rows of `a` or columns of `b`, called lines here.
@@ -149,40 +160,40 @@ def make_loader(tile, size, along_k, real, unsigned, parts=(1, 1), minus=(1, 1))
     LANES = THREADS // K_LANES
     LINES, KS = size // LANES, SLAB // K_LANES
     LENGTH = staged(size)
+    LINES_NOTED, KS_NOTED = noted
     IS_COMPLEX = parts == (2, 2)
     MAY_SUBTRACT = parts[0] > minus[0] and parts[1] > minus[1]
     MINUS_LINE, MINUS_K = minus
     LINE_PARTS, K_PARTS = parts
 
     @inlined
-    def places(thread):
+    def first(thread):
         """Return the first line and the first k of a thread."""
         if along_k:
             return thread // K_LANES, thread % K_LANES
         return thread % LANES, thread // LANES
 
     @inlined
-    def fetch(values, array, length, lines, ks, first_k, thread):
-        first_line, k_lane = places(thread)
+    def fetch(values, array, length, places, first_k, thread):
+        first_line, k_lane = first(thread)
         for i in range(uint32(LINES)):
             line = first_line + int32(i) * LANES
-            line_place, line_when = load2(lines, 2 * line)
+            line_place, line_when = load2(places, 2 * (LINES_NOTED + line))
             for j in range(uint32(KS)):
                 k = k_lane + int32(j) * K_LANES
-                k_place, k_when = load2(ks, 2 * (first_k + k))
-                place = line_place + k_place
+                k_place, k_when = load2(places, 2 * (KS_NOTED + first_k + k))
                 if IS_COMPLEX:
-                    place -= 2 * (line & k & 1)  # two imaginary parts are one real part
+                    k_place -= 2 * (line & k & 1) * array.itemsize  # two imaginary parts are one real part
                 value = real(0)
                 if inside(line_when + k_when, length, unsigned):
-                    value = real(load(array, place))
+                    value = real(load_byte(array, line_place + k_place))
                 if MAY_SUBTRACT and line % LINE_PARTS == MINUS_LINE and k % K_PARTS == MINUS_K:
                     value = -value
                 values[i * KS + j] = value
 
     @inlined
     def put(values, stage, start, thread):
-        first_line, k_lane = places(thread)
+        first_line, k_lane = first(thread)
         for i in range(uint32(LINES)):
             for j in range(uint32(KS)):
                 at = start + (k_lane + int32(j) * K_LANES) * LENGTH + first_line + int32(i) * LANES
@@ -197,7 +208,7 @@ def make_kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: A
     Places in time have the type `time`: any sum of two of them and `gap` has to stay below a quarter of its range.
     """
     ROWS, COLUMNS, R, C, SLAB, _ = tile
-    THREADS, TILE = tile.threads, ROWS * COLUMNS
+    THREADS, TILE, SUMS = tile.threads, ROWS * COLUMNS, R * C
     THREAD_ROWS, THREAD_COLUMNS = ROWS // R, COLUMNS // C
     STRIP = min(8, THREAD_COLUMNS)
     # Rows and columns of one group of four in every thread.
@@ -208,17 +219,26 @@ def make_kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: A
     B_STAGE = 2 * SLAB * A_LENGTH
     STAGE = max(B_STAGE + 2 * SLAB * B_LENGTH, ROW_GROUP * OUT_LENGTH)
     PM, PN, PK = parts
-    ROW_PAIRS, COLUMN_PAIRS, K_PAIRS, BIASES = 2 * ROWS, 2 * COLUMNS, 2 * PANEL, ROWS * PN
+    BIASES = ROWS * PN
+    # Where pairs (place in memory, place in time) lie in `places`: registers have no room for them.
+    A_ROWS, OUT_ROWS, B_COLUMNS = 0, ROWS, 2 * ROWS
+    OUT_COLUMNS, A_KS = B_COLUMNS + COLUMNS, B_COLUMNS + 2 * COLUMNS
+    B_KS = A_KS + PANEL
+    PAIRS = 2 * (B_KS + PANEL)
     ROW_TURNS, COLUMN_TURNS, PANEL_TURNS = -(-ROWS // THREADS), -(-COLUMNS // THREADS), -(-PANEL // THREADS)
     NEVER = -(1 << (time.bitwidth - 2))  # before every beginning, whatever is added
     unsigned = UNSIGNED[time]
-    fetch_a, stage_a, A_LOADS = make_loader(tile, ROWS, lanes.a_along_k, real, unsigned, (PM, PK), negative(conjugate))
-    fetch_b, stage_b, B_LOADS = make_loader(tile, COLUMNS, lanes.b_along_k, real, unsigned)
+    fetch_a, stage_a, A_LOADS = make_loader(
+        tile, ROWS, lanes.a_along_k, real, unsigned, (A_ROWS, A_KS), (PM, PK), negative(conjugate)
+    )
+    fetch_b, stage_b, B_LOADS = make_loader(tile, COLUMNS, lanes.b_along_k, real, unsigned, (B_COLUMNS, B_KS))
 
     @inlined
-    def lay_out_rows(a_rows, out_rows, biases, bias, problem, group, first, thread):
+    def lay_out_rows(places, biases, bias, problem, a_bytes, group, k_outer, first, thread):
         """Note where the rows of a tile are, in `a` and in the result."""
-        first_outer, first_inner = first // PM // problem.m_inner, first // PM % problem.m_inner
+        first_outer, first_inner = as_pair(first // PM, problem.m_inner)
+        a_start = problem.a_start + group * problem.a_group + k_outer * problem.a_k
+        out_start = problem.out_start + group * problem.out_group
         for turn in range(uint32(ROW_TURNS)):
             i = thread + int32(turn) * THREADS
             if i >= ROWS:
@@ -226,13 +246,11 @@ def make_kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: A
             outer, inner = carry(first_outer, first_inner + i // PM, problem.m_inner)
             exists, part = first + i < problem.m, i % PM
             when = problem.a_t + inner * problem.a_t_m
-            place = problem.a_start + group * problem.a_group + outer * problem.a_m + when * problem.a_time + part
-            store2(a_rows, 2 * i, place, when if exists else NEVER)
+            place = (a_start + outer * problem.a_m + when * problem.a_time + part) * a_bytes
+            store2(places, 2 * (A_ROWS + i), place, when if exists else NEVER)
             when = problem.out_t + inner * problem.out_t_m
-            place = (
-                problem.out_start + group * problem.out_group + outer * problem.out_m + when * problem.out_time + part
-            )
-            store2(out_rows, 2 * i, place, when if exists else NEVER)
+            place = out_start + outer * problem.out_m + when * problem.out_time + part
+            store2(places, 2 * (OUT_ROWS + i), place, when if exists else NEVER)
             for column_part in range(PN):
                 # The part of the result: that of the row or that of the column, of which one has only one.
                 part = i % PM + column_part
@@ -242,9 +260,10 @@ def make_kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: A
                 biases[i * PN + column_part] = value
 
     @inlined
-    def lay_out_columns(b_columns, out_columns, problem, group, first, thread):
+    def lay_out_columns(places, problem, b_bytes, group, k_outer, first, thread):
         """Note where the columns of a tile are, in `b` and in the result."""
-        first_outer, first_inner = first // PN // problem.n_inner, first // PN % problem.n_inner
+        first_outer, first_inner = as_pair(first // PN, problem.n_inner)
+        b_start = problem.b_start + group * problem.b_group + k_outer * problem.b_k
         for turn in range(uint32(COLUMN_TURNS)):
             i = thread + int32(turn) * THREADS
             if i >= COLUMNS:
@@ -252,110 +271,113 @@ def make_kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: A
             outer, inner = carry(first_outer, first_inner + i // PN, problem.n_inner)
             exists, part = first + i < problem.n, i % PN
             when = problem.b_t + inner * problem.b_t_n
-            place = problem.b_start + group * problem.b_group + outer * problem.b_n + when * problem.b_time + part
-            store2(b_columns, 2 * i, place, when if exists else NEVER)
+            place = (b_start + outer * problem.b_n + when * problem.b_time + part) * b_bytes
+            store2(places, 2 * (B_COLUMNS + i), place, when if exists else NEVER)
             when = inner * problem.out_t_n
             place = outer * problem.out_n + when * problem.out_time + part
-            store2(out_columns, 2 * i, place, when if exists else NEVER)
+            store2(places, 2 * (OUT_COLUMNS + i), place, when if exists else NEVER)
 
     @inlined
-    def lay_out_panel(a_ks, b_ks, problem, first_outer, first_inner, first, end, thread):
+    def lay_out_panel(places, problem, a_bytes, b_bytes, k_inner, first, end, thread):
         """Note by how much the next few k move a row of `a` and a column of `b`; those from `end` on out of both."""
         for turn in range(uint32(PANEL_TURNS)):
             i = thread + int32(turn) * THREADS
             if i >= PANEL:
                 break
-            outer, inner = carry(first_outer, first_inner + (first + i) // PK, problem.k_inner)
+            outer, inner = carry(0, k_inner + (first + i) // PK, problem.k_inner)
             exists, part = first + i < end, i % PK
             when = inner * problem.a_t_k
-            store2(a_ks, 2 * i, outer * problem.a_k + when * problem.a_time + part, when if exists else NEVER)
+            place = (outer * problem.a_k + when * problem.a_time + part) * a_bytes
+            store2(places, 2 * (A_KS + i), place, when if exists else NEVER)
             when = inner * problem.b_t_k
-            store2(b_ks, 2 * i, outer * problem.b_k + when * problem.b_time + part, when if exists else NEVER)
+            place = (outer * problem.b_k + when * problem.b_time + part) * b_bytes
+            store2(places, 2 * (B_KS + i), place, when if exists else NEVER)
 
     @inlined
-    def multiply(stage, a_at, b_at, sums, a, b):
-        """Add the products of one k."""
+    def clear_four(i, sums):
+        """Set four of a thread's sums to zero."""
+        sums[4 * i] = sums[4 * i + 1] = sums[4 * i + 2] = sums[4 * i + 3] = real(0)
+
+    clear = unrolled(clear_four, R * C // 4)
+
+    @inlined
+    def multiply(k, state):
+        """Add the products of one k of a slab."""
+        stage, a_at, b_at, sums, a, b = state
         for i in range(uint32(ROW_GROUPS)):
-            a[4 * i], a[4 * i + 1], a[4 * i + 2], a[4 * i + 3] = load4(stage, a_at + int32(i) * ROW_GROUP)
+            at = a_at + k * A_LENGTH + int32(i) * ROW_GROUP
+            a[4 * i], a[4 * i + 1], a[4 * i + 2], a[4 * i + 3] = load4(stage, at)
         for j in range(uint32(COLUMN_GROUPS)):
-            b[4 * j], b[4 * j + 1], b[4 * j + 2], b[4 * j + 3] = load4(stage, b_at + int32(j) * COLUMN_GROUP)
+            at = b_at + k * B_LENGTH + int32(j) * COLUMN_GROUP
+            b[4 * j], b[4 * j + 1], b[4 * j + 2], b[4 * j + 3] = load4(stage, at)
         for i in range(uint32(R)):
             for j in range(uint32(C)):
-                sums[i, j] += a[i] * b[j]
+                sums[i * C + j] += a[i] * b[j]
 
-    multiply_slab = repeat(multiply, SLAB, A_LENGTH, B_LENGTH)
+    multiply_slab = unrolled(multiply, SLAB)
 
     @inlined
-    def add_splits(work, arrived, is_last, problem, base, split, sums, thread):
+    def add_splits(work, arrived, here, problem, sums, thread):
         """Leave the sums of a split in `work`, or, in the block that comes last, add those of all; return whether."""
+        base, split = int64(here[0]), int64(here[1])
         place = base * problem.splits * TILE + thread
-        for i in range(uint32(R)):
-            for j in range(uint32(C)):
-                store(work, place + split * TILE + (int32(i) * C + int32(j)) * THREADS, sums[i, j])
+        for i in range(uint32(SUMS)):
+            store(work, place + split * TILE + int32(i) * THREADS, sums[i])
         cuda.threadfence()
         cuda.syncthreads()
         if thread == 0:
             # The last one sets it back to zero, for the next call.
-            ticket = cuda.atomic.inc(arrived, base, uint32(problem.splits - 1))
-            is_last[0] = uint32(1) if ticket == uint32(problem.splits - 1) else uint32(0)
+            here[1] = cuda.atomic.inc(arrived, base, uint32(problem.splits - 1))
         cuda.syncthreads()
-        last = is_last[0] == uint32(1)
+        last = here[1] == uint32(problem.splits - 1)
         if last:
             cuda.threadfence()
-            for i in range(uint32(R)):
-                for j in range(uint32(C)):
-                    sums[i, j] = real(0)
-            for other in range(problem.splits):
-                for i in range(uint32(R)):
-                    for j in range(uint32(C)):
-                        sums[i, j] += load(work, place + other * TILE + (int32(i) * C + int32(j)) * THREADS)
+            for i in range(uint32(SUMS)):
+                sums[i] = load(work, place + int32(i) * THREADS)
+            for other in range(1, problem.splits):
+                for i in range(uint32(SUMS)):
+                    sums[i] += load(work, place + other * TILE + int32(i) * THREADS)
         return last
 
     @inlined
-    def write(out, problem, out_rows, out_columns, biases, stage, sums, row, column, thread):
-        """Write sums and biases, by way of shared memory: neighbouring threads then write neighbouring samples.
+    def write_chunk(chunk, state):
+        """Write one group of rows and columns of every thread, by way of shared memory.
 
-        Those of 2**weave rows come first, then those of the columns.
+        Neighbouring threads then write neighbouring samples: those of 2**weave rows first, then those of the columns.
         """
-        for i in range(uint32(R)):
-            for j in range(uint32(C)):
-                sums[i, j] += biases[(row + int32(i) // 4 * ROW_GROUP + int32(i) % 4) * PN + int32(j) % PN]
+        i, j = chunk // COLUMN_GROUPS, chunk % COLUMN_GROUPS
+        out, problem, places, biases, stage, sums, row, column, thread = state
+        for r in range(uint32(4)):
+            s = (4 * i + r) * C + 4 * j
+            store4(
+                stage, (row + int32(r)) * OUT_LENGTH + column,
+                sums[s], sums[s + 1], sums[s + 2], sums[s + 3],
+            )  # fmt: skip
+        cuda.syncthreads()
         mask, length, time_step = (1 << problem.weave) - 1, problem.out_length, problem.out_time
-        for i in range(uint32(ROW_GROUPS)):
-            for j in range(uint32(COLUMN_GROUPS)):
-                for r in range(uint32(4)):
-                    store4(
-                        stage, (row + int32(r)) * OUT_LENGTH + column,
-                        sums[4 * i + r, 4 * j], sums[4 * i + r, 4 * j + 1],
-                        sums[4 * i + r, 4 * j + 2], sums[4 * i + r, 4 * j + 3],
-                    )  # fmt: skip
-                cuda.syncthreads()
-                for e in range(thread, CHUNK, THREADS):
-                    n_here = (e >> problem.weave) % COLUMN_GROUP
-                    m_here = ((e >> problem.weave) // COLUMN_GROUP << problem.weave) + (e & mask)
-                    m, n = m_here + int32(i) * ROW_GROUP, n_here + int32(j) * COLUMN_GROUP
-                    row_place, row_when = load2(out_rows, 2 * m)
-                    column_place, column_when = load2(out_columns, 2 * n)
-                    place, when = row_place + column_place, row_when + column_when
-                    if inside(when, length, unsigned):
-                        store(out, place, load(stage, m_here * OUT_LENGTH + n_here))
-                    for more in range(1, problem.gap):
-                        if inside(when + more, length, unsigned):
-                            store(out, place + more * time_step, biases[m * PN + n % PN])
-                cuda.syncthreads()
+        for e in range(thread, CHUNK, THREADS):
+            n_here = (e >> problem.weave) % COLUMN_GROUP
+            m_here = ((e >> problem.weave) // COLUMN_GROUP << problem.weave) + (e & mask)
+            m, n = m_here + i * ROW_GROUP, n_here + j * COLUMN_GROUP
+            row_place, row_when = load2(places, 2 * (OUT_ROWS + m))
+            column_place, column_when = load2(places, 2 * (OUT_COLUMNS + n))
+            place, when = row_place + column_place, row_when + column_when
+            bias = load(biases, m * PN + n % PN)
+            if inside(when, length, unsigned):
+                store(out, place, load(stage, m_here * OUT_LENGTH + n_here) + bias)
+            for more in range(1, problem.gap):
+                if inside(when + more, length, unsigned):
+                    store(out, place + more * time_step, bias)
+        cuda.syncthreads()
+
+    write = unrolled(write_chunk, ROW_GROUPS * COLUMN_GROUPS)
 
     def contraction(a, b, bias, out, work, arrived, problem):
         stage = cuda.shared.array(STAGE, real, ALIGNMENT)
-        # Pairs (place in memory, place in time): registers have no room for them.
-        a_rows = cuda.shared.array(ROW_PAIRS, int64, ALIGNMENT)
-        out_rows = cuda.shared.array(ROW_PAIRS, int64, ALIGNMENT)
-        b_columns = cuda.shared.array(COLUMN_PAIRS, int64, ALIGNMENT)
-        out_columns = cuda.shared.array(COLUMN_PAIRS, int64, ALIGNMENT)
-        a_ks = cuda.shared.array(K_PAIRS, int64, ALIGNMENT)
-        b_ks = cuda.shared.array(K_PAIRS, int64, ALIGNMENT)
+        places = cuda.shared.array(PAIRS, int64, ALIGNMENT)
         biases = cuda.shared.array(BIASES, real)
-        is_last = cuda.shared.array(1, uint32)
-        sums = cuda.local.array((R, C), real)
+        here = cuda.shared.array(2, uint32)
+        sums = cuda.local.array(SUMS, real)
         a_next = cuda.local.array(A_LOADS, real)
         b_next = cuda.local.array(B_LOADS, real)
         a_row = cuda.local.array(R, real)
@@ -365,25 +387,25 @@ def make_kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: A
         # A warp reads four rows and eight columns of threads: 128 neighbouring bytes and fewer.
         row = thread // STRIP % THREAD_ROWS * 4
         column = (thread // (STRIP * THREAD_ROWS) * STRIP + thread % STRIP) * 4
-        m_tiles, n_tiles = (problem.m + ROWS - 1) // ROWS, (problem.n + COLUMNS - 1) // COLUMNS
-        tile = int64(cuda.blockIdx.x)
-        # Blocks that run at the same time share columns, the larger operand of most problems, in the L2 cache.
-        m_tile, rest = tile % m_tiles, tile // m_tiles
-        split, rest = rest % problem.splits, rest // problem.splits
-        n_tile, group = rest % n_tiles, rest // n_tiles
-        k_first = split * problem.slabs * SLAB
+        # A grid has less than 2**31 blocks. Those of a tile are neighbours, then come tiles of the same columns: they share
+        # `b`, the larger operand of most problems, in the L2 cache.
+        tile, splits = uint32(cuda.blockIdx.x), uint32(problem.splits)
+        m_tiles, n_tiles = uint32((problem.m + ROWS - 1) // ROWS), uint32((problem.n + COLUMNS - 1) // COLUMNS)
+        base, split = tile // splits, tile % splits
+        m_tile, n_tile, group = base % m_tiles, base // m_tiles % n_tiles, base // m_tiles // n_tiles
+        k_first = int64(split) * problem.slabs * SLAB
         k_size = int32(min(problem.k - k_first, problem.slabs * SLAB))  # of the split
-        lay_out_rows(a_rows, out_rows, biases, bias, problem, group, m_tile * ROWS, thread)
-        lay_out_columns(b_columns, out_columns, problem, group, n_tile * COLUMNS, thread)
-        first_outer, first_inner = k_first // PK // problem.k_inner, k_first // PK % problem.k_inner
-        lay_out_panel(a_ks, b_ks, problem, first_outer, first_inner, 0, k_size, thread)
-        for i in range(uint32(R)):
-            for j in range(uint32(C)):
-                sums[i, j] = real(0)
+        k_outer, k_inner = as_pair(k_first // PK, problem.k_inner)
+        lay_out_rows(places, biases, bias, problem, a.itemsize, int64(group), k_outer, int64(m_tile) * ROWS, thread)
+        lay_out_columns(places, problem, b.itemsize, int64(group), k_outer, int64(n_tile) * COLUMNS, thread)
+        lay_out_panel(places, problem, a.itemsize, b.itemsize, k_inner, 0, k_size, thread)
+        clear(0, sums)
+        if thread == 0:
+            here[0], here[1] = base, split
         cuda.syncthreads()
 
-        fetch_a(a_next, a, problem.a_length, a_rows, a_ks, 0, thread)
-        fetch_b(b_next, b, problem.b_length, b_columns, b_ks, 0, thread)
+        fetch_a(a_next, a, problem.a_length, places, 0, thread)
+        fetch_b(b_next, b, problem.b_length, places, 0, thread)
         stage_a(a_next, stage, 0, thread)
         stage_b(b_next, stage, B_STAGE, thread)
         cuda.syncthreads()
@@ -392,12 +414,13 @@ def make_kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: A
         k = int32(0)
         while k < k_size:
             k = int32(k + SLAB)
-            if k % PANEL == 0:
-                lay_out_panel(a_ks, b_ks, problem, first_outer, first_inner, k, k_size, thread)
+            if k & (PANEL - 1) == 0:
+                lay_out_panel(places, problem, a.itemsize, b.itemsize, k_inner, k, k_size, thread)
                 cuda.syncthreads()
-            fetch_a(a_next, a, problem.a_length, a_rows, a_ks, k % PANEL, thread)
-            fetch_b(b_next, b, problem.b_length, b_columns, b_ks, k % PANEL, thread)
-            multiply_slab(stage, half * A_LENGTH + row, B_STAGE + half * B_LENGTH + column, sums, a_row, b_row)
+            fetch_a(a_next, a, problem.a_length, places, k & (PANEL - 1), thread)
+            fetch_b(b_next, b, problem.b_length, places, k & (PANEL - 1), thread)
+            state = stage, half * A_LENGTH + row, B_STAGE + half * B_LENGTH + column, sums, a_row, b_row
+            multiply_slab(0, state)
             # Into the other half than threads read that are still multiplying.
             half = int32(SLAB - half)
             stage_a(a_next, stage, half * A_LENGTH, thread)
@@ -406,9 +429,8 @@ def make_kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: A
 
         writes = True
         if problem.splits > 1:
-            base = (group * n_tiles + n_tile) * m_tiles + m_tile
-            writes = add_splits(work, arrived, is_last, problem, base, split, sums, thread)
+            writes = add_splits(work, arrived, here, problem, sums, thread)
         if writes:
-            write(out, problem, out_rows, out_columns, biases, stage, sums, row, column, thread)
+            write(0, (out, problem, places, biases, stage, sums, row, column, thread))
 
     return compile_kernel(contraction, THREADS, tile.blocks)
