@@ -352,20 +352,25 @@ def make_kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: A
                 sums[s], sums[s + 1], sums[s + 2], sums[s + 3],
             )  # fmt: skip
         cuda.syncthreads()
-        mask, length, time_step = (1 << problem.weave) - 1, problem.out_length, problem.out_time
-        for e in range(thread, CHUNK, THREADS):
-            n_here = (e >> problem.weave) % COLUMN_GROUP
-            m_here = ((e >> problem.weave) // COLUMN_GROUP << problem.weave) + (e & mask)
+        weave, length, gap, time_step = uint32(problem.weave), problem.out_length, int32(problem.gap), problem.out_time
+        e = uint32(thread)
+        while e < CHUNK:
+            strip = uint32(e >> weave)
+            n_here = strip % COLUMN_GROUP
+            m_here = uint32(strip // COLUMN_GROUP << weave) + (e - uint32(strip << weave))
             m, n = m_here + i * ROW_GROUP, n_here + j * COLUMN_GROUP
             row_place, row_when = load2(places, 2 * (OUT_ROWS + m))
             column_place, column_when = load2(places, 2 * (OUT_COLUMNS + n))
             place, when = row_place + column_place, row_when + column_when
-            bias = load(biases, m * PN + n % PN)
+            value_bias = load(biases, m * PN + n % PN)
             if inside(when, length, unsigned):
-                store(out, place, load(stage, m_here * OUT_LENGTH + n_here) + bias)
-            for more in range(1, problem.gap):
+                store(out, place, load(stage, m_here * OUT_LENGTH + n_here) + value_bias)
+            more = int32(1)
+            while more < gap:
                 if inside(when + more, length, unsigned):
-                    store(out, place + more * time_step, bias)
+                    store(out, place + more * time_step, value_bias)
+                more = int32(more + 1)
+            e = uint32(e + THREADS)
         cuda.syncthreads()
 
     write = unrolled(write_chunk, ROW_GROUPS * COLUMN_GROUPS)
