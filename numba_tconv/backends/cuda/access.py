@@ -17,9 +17,12 @@ if SIMULATED or PACKAGE != "numba":
     @inlined
     def load4(array, at):
         """Return four numbers from array[at] on, which lies at a multiple of 16 bytes."""
-        return array[types.uint64(at)], array[types.uint64(at + 1)], array[types.uint64(at + 2)], array[
-            types.uint64(at + 3)
-        ]
+        return (
+            array[types.uint64(at)],
+            array[types.uint64(at + 1)],
+            array[types.uint64(at + 2)],
+            array[types.uint64(at + 3)],
+        )
 
     @inlined
     def load_byte(array, at):
@@ -85,7 +88,8 @@ else:
         signature = _computed(array.dtype)(array, types.int64)
 
         def codegen(context, builder, signature, arguments):
-            pointer, element, _ = _pointer(context, builder, signature.args[0], *arguments, 1)
+            array, at = arguments
+            pointer, element, _ = _pointer(context, builder, signature.args[0], array, at, 1)
             return _load(builder, pointer, element)
 
         return signature, codegen
@@ -110,8 +114,8 @@ else:
         signature = types.void(array, types.int64, _computed(array.dtype))
 
         def codegen(context, builder, signature, arguments):
-            *place, value = arguments
-            pointer, element, _ = _pointer(context, builder, signature.args[0], *place, 1)
+            array, at, value = arguments
+            pointer, element, _ = _pointer(context, builder, signature.args[0], array, at, 1)
             builder.store(builder.fptrunc(value, element) if isinstance(element, ir.HalfType) else value, pointer)
             return context.get_dummy_value()
 
@@ -121,7 +125,8 @@ else:
         signature = types.UniTuple(_computed(array.dtype), lanes)(array, types.int64)
 
         def codegen(context, builder, signature, arguments):
-            pointer, element, align = _pointer(context, builder, signature.args[0], *arguments, lanes)
+            array, at = arguments
+            pointer, element, align = _pointer(context, builder, signature.args[0], array, at, lanes)
             vector = builder.load(pointer)
             vector.align = align
             values = [builder.extract_element(vector, ir.IntType(32)(lane)) for lane in range(lanes)]
