@@ -68,12 +68,11 @@ def make_loader(tile, size, along_k, real, unsigned, lines_at, ks_at, parts=(1, 
             for j in range(uint32(KS)):
                 k = first_k + int32(j) * K_LANES
                 k_place, k_when = load2(places, 2 * (ks_at + slab + k))
-                if BOTH:
-                    # The part of `a` is one or the other, not their sum: two imaginary ones make a real one.
-                    k_place -= 2 * (line & k & 1) * array.itemsize
+                # The part of `a` is one or the other, not their sum: of two imaginary ones it is the real one.
+                excess = 2 * (line & k & 1) * array.itemsize if BOTH else 0
                 value = real(0)
                 if inside(line_when + k_when, length, unsigned):
-                    value = real(load_byte(array, line_place + k_place))
+                    value = real(load_byte(array, line_place - excess + k_place))
                 if MAY_SUBTRACT and line % LINE_PARTS == MINUS_LINE and k % K_PARTS == MINUS_K:
                     value = -value
                 values[i * KS + j] = value
