@@ -34,8 +34,9 @@ from numba.cuda import serialize
 from numba_tconv.backends.cuda import contraction, fir, launch, rates, sums
 from numba_tconv.backends.cuda.compiler import types
 from numba_tconv.backends.cuda.parts import Parts
+from numba_tconv.backends.cuda.problem import Lanes
 number = types.float32
-lanes, one = contraction.Lanes(False, True), Parts(1, 1, 1)
+lanes, one = Lanes(False, True), Parts(1, 1, 1)
 kernels = [contraction.make_kernel(tile, lanes, one, False, number) for tile in launch.TILES[4]]
 kernels += [fir.make_kernel(fir.TILES[4], fir.Kind(4, reach, 1, True, True), number) for reach in (0, 1)]
 kernels += [rates.make_kernel(256, 1, 2, number, is_row=True), rates.make_packer(256, 2, number)]

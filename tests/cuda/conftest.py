@@ -17,7 +17,7 @@ collect_ignore_glob = [] if IS_SIMULATED else ["test_*.py"]
 def _tiny(monkeypatch):
     """Make every launch small."""
     from numba_tconv.backends.cuda import fir, launch, rates, sums
-    from numba_tconv.backends.cuda.contraction import Tile
+    from numba_tconv.backends.cuda.problem import Tile
 
     tiles = Tile(16, 8, 4, 4, 2, 1), Tile(8, 8, 4, 4, 2, 1), Tile(4, 16, 4, 4, 2, 1)
     monkeypatch.setattr(launch, "TILES", {4: tiles, 8: tiles})

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from numba_tconv.backends.cuda.compiler import SIMULATED, types
-from numba_tconv.backends.cuda.contraction import Lanes, Problem, Tile, make_kernel
+from numba_tconv.backends.cuda.contraction import make_kernel
 from numba_tconv.backends.cuda.parts import parts
+from numba_tconv.backends.cuda.problem import Lanes, Problem, Tile
 
 TINY = Tile(8, 8, 4, 4, 4, 1)
 UNWRITTEN = 77.0
@@ -47,17 +48,35 @@ def gathered(array, group, outer, k_outer, when):
     return np.where(inside, array[group, outer, k_outer, np.where(inside, when, 0)], 0)
 
 
-def random_problem(rng, tile, are_complex, conjugate, dtype, m, n, k, groups=1, splits=1, gap=1, weave=0, bias="real"):
-    """Return (arrays, problem, expected memory of the result) of sizes (outer, inner), parts not included."""
+def random_problem(
+    rng,
+    tile,
+    are_complex,
+    conjugate,
+    dtype,
+    m,
+    n,
+    k,
+    groups=1,
+    splits=1,
+    gap=1,
+    weave=0,
+    bias="real",
+    later=0,
+):
+    """Return (arrays, problem, expected memory of the result) of sizes (outer, inner), parts not included.
+
+    Everything happens `later`, in memory that begins there.
+    """
     (m_outer, m_inner), (n_outer, n_inner), (k_outer, k_inner) = m, n, k
     of = parts(*are_complex)
     a_is_complex, b_is_complex, is_complex = are_complex
     a_length, b_length = (int(rng.integers(2, 9)) for _ in range(2))
     a, a_memory, a_steps = operand(rng, groups, m_outer, k_outer, a_length, a_is_complex, dtype)
     b, b_memory, b_steps = operand(rng, groups, n_outer, k_outer, b_length, b_is_complex, dtype)
-    a_t, a_t_m, a_t_k, b_t, b_t_n, b_t_k = (int(step) for step in rng.integers(-2, 3, 6))
+    a_t, a_t_m, a_t_k, b_t, b_t_n, b_t_k = (int(step) for step in rng.integers(0 if later else -2, 3, 6))
     # Results are `gap` samples apart; the first and last ones are cut.
-    out_t, out_t_m, out_t_n = -gap - 1, gap, gap * m_inner
+    out_t, out_t_m, out_t_n = 0 if later else -gap - 1, gap, gap * m_inner
     out_length = max(1, gap * m_inner * n_inner - 2)
     shape = groups, m_outer, n_outer, out_length
     out = np.full(shape, UNWRITTEN, np.result_type(dtype, np.complex64) if is_complex else dtype)
@@ -72,9 +91,9 @@ def random_problem(rng, tile, are_complex, conjugate, dtype, m, n, k, groups=1, 
     problem = Problem(
         groups, m_outer * m_inner * of.m, n_outer * n_inner * of.n, k_outer * k_inner * of.k, m_inner, n_inner, k_inner,
         splits, slabs,
-        0, a_steps[0], a_steps[1], a_steps[2], a_steps[3], a_t, a_t_m, a_t_k, a_length,
-        0, b_steps[0], b_steps[1], b_steps[2], b_steps[3], b_t, b_t_n, b_t_k, b_length,
-        0, out_steps[0], out_steps[1], out_steps[2], out_steps[3], out_t, out_t_m, out_t_n, out_length, gap, weave,
+        -later * a_steps[3], *a_steps, a_t + later, a_t_m, a_t_k, a_length + later,
+        -later * b_steps[3], *b_steps, b_t + later, b_t_n, b_t_k, b_length + later,
+        -later * out_steps[3], *out_steps, out_t + later, out_t_m, out_t_n, out_length + later, gap, weave,
         bias_steps[0], bias_steps[1], bias_parts,
     )  # fmt: skip
 
@@ -154,16 +173,7 @@ def test_tiles(tile):
     check(simulate, np.random.default_rng(3), tile, Lanes(False, True), ALL, True, "float32", **sizes)
 
 
-def test_times_of_64_bits():
-    """Beyond 2**31 samples: with 32 bits these would be inside."""
-    check(
-        simulate,
-        np.random.default_rng(4),
-        TINY,
-        Lanes(False, False),
-        REAL,
-        False,
-        "float32",
-        types.int64,
-        **CASES["edges"],
-    )
+def test_places_in_time_of_64_bits():
+    """The first three samples lie before 2**32: with 32 bits they would be behind the end."""
+    sizes = {"m": (3, 3), "n": (2, 7), "k": (3, 3), "gap": 2, "later": (1 << 32) - 3}
+    check(simulate, np.random.default_rng(4), TINY, Lanes(False, False), REAL, False, "float32", types.int64, **sizes)

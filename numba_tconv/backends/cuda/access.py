@@ -94,7 +94,8 @@ else:
         signature = _computed(array.dtype)(array, types.int64)
 
         def codegen(context, builder, signature, arguments):
-            pointer, element, _ = _pointer(context, builder, signature.args[0], 1, *arguments)
+            array, at = arguments
+            pointer, element, _ = _pointer(context, builder, signature.args[0], array, at, 1)
             return _load(builder, pointer, element)
 
         return signature, codegen
@@ -119,8 +120,8 @@ else:
         signature = types.void(array, types.int64, _computed(array.dtype))
 
         def codegen(context, builder, signature, arguments):
-            *place, value = arguments
-            pointer, element, _ = _pointer(context, builder, signature.args[0], 1, *place)
+            array, at, value = arguments
+            pointer, element, _ = _pointer(context, builder, signature.args[0], array, at, 1)
             builder.store(builder.fptrunc(value, element) if isinstance(element, ir.HalfType) else value, pointer)
             return context.get_dummy_value()
 
@@ -130,7 +131,8 @@ else:
         signature = types.UniTuple(_computed(array.dtype), lanes)(array, types.int64)
 
         def codegen(context, builder, signature, arguments):
-            pointer, element, align = _pointer(context, builder, signature.args[0], lanes, *arguments)
+            array, at = arguments
+            pointer, element, align = _pointer(context, builder, signature.args[0], lanes, array, at)
             vector = builder.load(pointer)
             vector.align = align
             values = [builder.extract_element(vector, ir.IntType(32)(lane)) for lane in range(lanes)]

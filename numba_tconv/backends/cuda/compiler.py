@@ -24,6 +24,24 @@ ALIGNMENT = None if SIMULATED else 16
 inlined: Callable = cuda.jit(device=True, inline="always")
 
 
+def unrolled(step: Callable, times: int) -> Callable:
+    """Return the function that does step(first, state), step(first + 1, state), ... `times` times, as straight code.
+
+    The compiler decides by size which loops it unrolls. But a thread's sums stay in registers only where all their
+    indices are constants, and loads for the next k only go ahead of the products of this one in straight code.
+    """
+    if times == 1:
+        return step
+    left, right = unrolled(step, times // 2), unrolled(step, times - times // 2)
+
+    @inlined
+    def both(first, state):
+        left(first, state)
+        right(first + times // 2, state)
+
+    return both
+
+
 def compile_kernel(function: Callable, threads: int, blocks: int) -> Any:
     """Return a kernel for blocks of `threads`, with registers for `blocks` of them on a multiprocessor.
 

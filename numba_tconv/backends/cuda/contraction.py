@@ -16,196 +16,28 @@ shared memory, the next one on its way in registers while this one is multiplied
 registers. The reduction may be split over blocks: they leave their sums in `work`, and the block that comes last adds
 them up in the order of the splits, so that equal calls give equal bits.
 
-A thread reads four operands from global memory for each 256 multiply-adds of a large tile: one by one, because shifted
-by a tap they are aligned to nothing. From shared memory, eight numbers for each 32, it reads 16 bytes at a time.
+For each 512 multiply-adds of a large tile a thread loads eight numbers from global memory, one by one, because shifted
+by a tap they are aligned to nothing, and 128 from shared memory, 16 bytes at a time. Of the 633 instructions of that
+loop 512 multiply and add (compute capability 9.0). There is no loop over tiles: what the compiler moved out of it, it
+had to spill.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-from numba_tconv.backends.cuda.access import load, load2, load4, load_byte, store, store2, store4
-from numba_tconv.backends.cuda.compiler import ALIGNMENT, compile_kernel, cuda, inlined, types
+from numba_tconv.backends.cuda.access import load, load2, load4, store, store2, store4
+from numba_tconv.backends.cuda.compiler import ALIGNMENT, compile_kernel, cuda, inlined, types, unrolled
+from numba_tconv.backends.cuda.loading import PANEL, as_pair, carry, inside, make_loader, staged
 from numba_tconv.backends.cuda.parts import Parts, negative
+from numba_tconv.backends.cuda.problem import Lanes, Tile
 
 int32, int64, uint32, uint64 = types.int32, types.int64, types.uint32, types.uint64
-
-
-class Tile(NamedTuple):
-    """The shape of a tile: what a block computes, and what a thread of it does.
-
-    A thread owns rows and columns in groups of four, neighbouring groups `rows/(thread_rows/4)` apart, so that
-    neighbouring threads read neighbouring 16 bytes of shared memory.
-    """
-
-    rows: int
-    columns: int
-    thread_rows: int
-    thread_columns: int
-    slab: int
-    blocks: int
-
-    @property
-    def threads(self) -> int:
-        """Threads of a block."""
-        return self.rows // self.thread_rows * (self.columns // self.thread_columns)
-
-
-class Lanes(NamedTuple):
-    """Along which index neighbouring threads load an operand: the reduction's, or the row's or column's."""
-
-    a_along_k: bool
-    b_along_k: bool
-
-
-class Problem(NamedTuple):
-    """The integers of a contraction; strides in real numbers, `t` a place in time."""
-
-    groups: int
-    m: int  # rows, columns and reduction, parts and inner indices included
-    n: int
-    k: int
-    m_inner: int
-    n_inner: int
-    k_inner: int
-    splits: int
-    slabs: int  # of a split
-    a_start: int
-    a_group: int
-    a_m: int  # by the outer index of a row
-    a_k: int  # by the outer index of the reduction
-    a_time: int  # by a sample
-    a_t: int  # t of the inner indices 0
-    a_t_m: int  # t by an inner index
-    a_t_k: int
-    a_length: int
-    b_start: int
-    b_group: int
-    b_n: int
-    b_k: int
-    b_time: int
-    b_t: int
-    b_t_n: int
-    b_t_k: int
-    b_length: int
-    out_start: int
-    out_group: int
-    out_m: int
-    out_n: int
-    out_time: int
-    out_t: int
-    out_t_m: int
-    out_t_n: int
-    out_length: int
-    gap: int  # samples from one that a tap may reach to the next
-    weave: int  # 2**weave neighbouring rows are neighbouring samples of the result
-    bias_group: int
-    bias_m: int
-    bias_parts: int  # of a number of the bias; 0 without one
-
-
-UNSIGNED = {int32: uint32, int64: uint64}
-PANEL = 128  # k whose places are noted at a time: a multiple of every slab
-
-
-def staged(length: int) -> int:
-    """Return the distance of rows in shared memory: neighbours along the reduction are in different banks."""
-    return length + 4
-
-
-@inlined
-def as_pair(index, size):
-    """Return an index as a pair of indices, the inner one below `size`."""
-    outer = int64(uint64(index) // uint64(size))
-    return outer, index - outer * size
-
-
-@inlined
-def carry(outer, inner, size):
-    """Return a pair of indices whose inner one has gone beyond its end, by less than 2**31; it needs 32 bits only."""
-    turns = uint32(inner) // uint32(size)
-    return outer + int64(turns), int64(uint32(inner) - turns * uint32(size))
-
-
-@inlined
-def inside(at, length, unsigned):
-    """Return whether 0 <= at < length, by one comparison: below zero, unsigned numbers are large."""
-    return unsigned(at) < unsigned(length)
-
-
-def unrolled(step: Callable, times: int) -> Callable:
-    """Return the function that does step(first, state), step(first + 1, state), ... `times` times, as straight code.
-
-    The compiler decides by size which loops it unrolls. But a thread's sums stay in registers only where all their
-    indices are constants, and loads for the next k only go ahead of the products of this one in straight code.
-    """
-    if times == 1:
-        return step
-    left, right = unrolled(step, times // 2), unrolled(step, times - times // 2)
-
-    @inlined
-    def both(first, state):
-        left(first, state)
-        right(first + times // 2, state)
-
-    return both
-
-
-def make_loader(tile, size, along_k, real, unsigned, noted, parts=(1, 1), minus=(1, 1)):
-    """Return how a thread fetches its numbers of a slab, how it stages them, and how many they are.
-
-    `size` is that of the operand's side of the tile: rows of `a` or columns of `b`, called lines here.
-    """
-    THREADS, SLAB = tile.threads, tile.slab
-    K_LANES = SLAB if along_k else max(1, THREADS // size)
-    LANES = THREADS // K_LANES
-    LINES, KS = size // LANES, SLAB // K_LANES
-    LENGTH = staged(size)
-    LINES_NOTED, KS_NOTED = noted
-    IS_COMPLEX = parts == (2, 2)
-    MAY_SUBTRACT = parts[0] > minus[0] and parts[1] > minus[1]
-    MINUS_LINE, MINUS_K = minus
-    LINE_PARTS, K_PARTS = parts
-
-    @inlined
-    def first(thread):
-        """Return the first line and the first k of a thread."""
-        if along_k:
-            return thread // K_LANES, thread % K_LANES
-        return thread % LANES, thread // LANES
-
-    @inlined
-    def fetch(values, array, length, places, first_k, thread):
-        first_line, k_lane = first(thread)
-        for i in range(uint32(LINES)):
-            line = first_line + int32(i) * LANES
-            line_place, line_when = load2(places, 2 * (LINES_NOTED + line))
-            for j in range(uint32(KS)):
-                k = k_lane + int32(j) * K_LANES
-                k_place, k_when = load2(places, 2 * (KS_NOTED + first_k + k))
-                if IS_COMPLEX:
-                    k_place -= 2 * (line & k & 1) * array.itemsize  # two imaginary parts are one real part
-                value = real(0)
-                if inside(line_when + k_when, length, unsigned):
-                    value = real(load_byte(array, line_place + k_place))
-                if MAY_SUBTRACT and line % LINE_PARTS == MINUS_LINE and k % K_PARTS == MINUS_K:
-                    value = -value
-                values[i * KS + j] = value
-
-    @inlined
-    def put(values, stage, start, thread):
-        first_line, k_lane = first(thread)
-        for i in range(uint32(LINES)):
-            for j in range(uint32(KS)):
-                at = start + (k_lane + int32(j) * K_LANES) * LENGTH + first_line + int32(i) * LANES
-                store(stage, at, values[i * KS + j])
-
-    return fetch, put, LINES * KS
 
 
 def make_kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: Any, time: Any = int32) -> Any:
     """Return the kernel `(a, b, bias, out, work, arrived, problem)` that computes in the type `real`.
 
-    Places in time have the type `time`: any sum of two of them and `gap` has to stay below a quarter of its range.
+    It is launched with a block for each split of each tile, less than 2**31; a split has less than 2**30 k. Places in
+    time have the type `time`: sums of two of them, and of two and `gap`, have to stay below a quarter of its range.
     """
     ROWS, COLUMNS, R, C, SLAB, _ = tile
     THREADS, TILE, SUMS = tile.threads, ROWS * COLUMNS, R * C
@@ -218,20 +50,20 @@ def make_kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: A
     OUT_LENGTH, CHUNK = COLUMN_GROUP + 4, ROW_GROUP * COLUMN_GROUP
     B_STAGE = 2 * SLAB * A_LENGTH
     STAGE = max(B_STAGE + 2 * SLAB * B_LENGTH, ROW_GROUP * OUT_LENGTH)
-    PM, PN, PK = parts
-    BIASES = ROWS * PN
-    # Where pairs (place in memory, place in time) lie in `places`: registers have no room for them.
+    # Where what is noted of rows, columns and k begins in `places`.
     A_ROWS, OUT_ROWS, B_COLUMNS = 0, ROWS, 2 * ROWS
     OUT_COLUMNS, A_KS = B_COLUMNS + COLUMNS, B_COLUMNS + 2 * COLUMNS
     B_KS = A_KS + PANEL
     PAIRS = 2 * (B_KS + PANEL)
     ROW_TURNS, COLUMN_TURNS, PANEL_TURNS = -(-ROWS // THREADS), -(-COLUMNS // THREADS), -(-PANEL // THREADS)
+    PM, PN, PK = parts
+    BIASES = ROWS * PN
     NEVER = -(1 << (time.bitwidth - 2))  # before every beginning, whatever is added
-    unsigned = UNSIGNED[time]
+    unsigned = {int32: uint32, int64: uint64}[time]
     fetch_a, stage_a, A_LOADS = make_loader(
-        tile, ROWS, lanes.a_along_k, real, unsigned, (A_ROWS, A_KS), (PM, PK), negative(conjugate)
+        tile, ROWS, lanes.a_along_k, real, unsigned, A_ROWS, A_KS, (PM, PK), negative(conjugate)
     )
-    fetch_b, stage_b, B_LOADS = make_loader(tile, COLUMNS, lanes.b_along_k, real, unsigned, (B_COLUMNS, B_KS))
+    fetch_b, stage_b, B_LOADS = make_loader(tile, COLUMNS, lanes.b_along_k, real, unsigned, B_COLUMNS, B_KS)
 
     @inlined
     def lay_out_rows(places, biases, bias, problem, a_bytes, group, k_outer, first, thread):
@@ -298,7 +130,7 @@ def make_kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: A
         """Set four of a thread's sums to zero."""
         sums[4 * i] = sums[4 * i + 1] = sums[4 * i + 2] = sums[4 * i + 3] = real(0)
 
-    clear = unrolled(clear_four, R * C // 4)
+    clear = unrolled(clear_four, SUMS // 4)
 
     @inlined
     def multiply(k, state):
@@ -349,25 +181,27 @@ def make_kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: A
         out, problem, places, biases, stage, sums, row, column, thread = state
         for r in range(uint32(4)):
             s = (4 * i + r) * C + 4 * j
-            store4(
-                stage, (row + int32(r)) * OUT_LENGTH + column,
-                sums[s], sums[s + 1], sums[s + 2], sums[s + 3],
-            )  # fmt: skip
+            store4(stage, (row + int32(r)) * OUT_LENGTH + column, sums[s], sums[s + 1], sums[s + 2], sums[s + 3])
         cuda.syncthreads()
-        mask, length, time_step = (1 << problem.weave) - 1, problem.out_length, problem.out_time
-        for e in range(thread, CHUNK, THREADS):
-            n_here = (e >> problem.weave) % COLUMN_GROUP
-            m_here = ((e >> problem.weave) // COLUMN_GROUP << problem.weave) + (e & mask)
+        weave, gap, length = uint32(problem.weave), int32(problem.gap), problem.out_length
+        e = uint32(thread)
+        while e < CHUNK:
+            strip = uint32(e >> weave)
+            n_here = strip % COLUMN_GROUP
+            m_here = uint32(strip // COLUMN_GROUP << weave) + (e - uint32(strip << weave))
             m, n = m_here + i * ROW_GROUP, n_here + j * COLUMN_GROUP
             row_place, row_when = load2(places, 2 * (OUT_ROWS + m))
             column_place, column_when = load2(places, 2 * (OUT_COLUMNS + n))
             place, when = row_place + column_place, row_when + column_when
-            bias = load(biases, m * PN + n % PN)
+            value_bias = load(biases, m * PN + n % PN)
             if inside(when, length, unsigned):
-                store(out, place, load(stage, m_here * OUT_LENGTH + n_here) + bias)
-            for more in range(1, problem.gap):
+                store(out, place, load(stage, m_here * OUT_LENGTH + n_here) + value_bias)
+            more = int32(1)
+            while more < gap:
                 if inside(when + more, length, unsigned):
-                    store(out, place + more * time_step, bias)
+                    store(out, place + more * problem.out_time, value_bias)
+                more = int32(more + 1)
+            e = uint32(e + THREADS)
         cuda.syncthreads()
 
     write = unrolled(write_chunk, ROW_GROUPS * COLUMN_GROUPS)
@@ -387,8 +221,8 @@ def make_kernel(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: A
         # A warp reads four rows and eight columns of threads: 128 neighbouring bytes and fewer.
         row = thread // STRIP % THREAD_ROWS * 4
         column = (thread // (STRIP * THREAD_ROWS) * STRIP + thread % STRIP) * 4
-        # A grid has less than 2**31 blocks. Those of a tile are neighbours, then come tiles of the same columns: they share
-        # `b`, the larger operand of most problems, in the L2 cache.
+        # Blocks of a tile are neighbours, then come tiles of the same columns: they share `b`, the larger operand of
+        # most problems, in the L2 cache.
         tile, splits = uint32(cuda.blockIdx.x), uint32(problem.splits)
         m_tiles, n_tiles = uint32((problem.m + ROWS - 1) // ROWS), uint32((problem.n + COLUMNS - 1) // COLUMNS)
         base, split = tile // splits, tile % splits

@@ -14,8 +14,8 @@ import numpy as np
 
 from numba_tconv.backends.cuda import contraction, fir, memory, rates, sums
 from numba_tconv.backends.cuda.compiler import SIMULATED, cuda, types
-from numba_tconv.backends.cuda.contraction import Lanes, Problem, Tile
 from numba_tconv.backends.cuda.parts import Parts, View
+from numba_tconv.backends.cuda.problem import Lanes, Problem, Tile
 from numba_tconv.geometry import RateChange
 
 # By the itemsize of what is computed with: for many rows, for few tiles, for few rows.

@@ -6,8 +6,8 @@ into tiles is `launch.py`'s business.
 
 from typing import NamedTuple
 
-from numba_tconv.backends.cuda.contraction import Lanes, Problem
 from numba_tconv.backends.cuda.parts import Parts, View
+from numba_tconv.backends.cuda.problem import Lanes, Problem
 from numba_tconv.geometry import Geometry
 
 # A quarter of a sector of memory, which has 32 bytes: shorter runs waste too much of what is read.
