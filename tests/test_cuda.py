@@ -34,7 +34,7 @@ from numba.cuda import serialize
 from numba_tconv.backends.cuda import contraction, fir, launch, rates, sums
 from numba_tconv.backends.cuda.compiler import types
 from numba_tconv.backends.cuda.parts import Parts
-from numba_tconv.backends.cuda.problem import Lanes
+from numba_tconv.backends.cuda.problems import Lanes
 number = types.float32
 lanes, one = Lanes(False, True), Parts(1, 1, 1)
 kernels = [contraction.make_kernel(tile, lanes, one, False, number) for tile in launch.TILES[4]]

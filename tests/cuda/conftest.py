@@ -14,18 +14,22 @@ collect_ignore_glob = [] if IS_SIMULATED else ["test_*.py"]
 
 
 @pytest.fixture(autouse=True)
-def _tiny(monkeypatch):
-    """Make every launch small."""
+def real_tiles(monkeypatch):
+    """Make every launch small; return the tiles that GPUs have, for real and for complex products."""
     from numba_tconv.backends.cuda import fir, launch, rates, sums
-    from numba_tconv.backends.cuda.problem import Tile
+    from numba_tconv.backends.cuda.problems import Tile
 
-    tiles = Tile(16, 8, 4, 4, 2, 1), Tile(8, 8, 4, 4, 2, 1), Tile(4, 16, 4, 4, 2, 1)
+    of_gpus = launch.TILES, launch.COMPLEX_TILES
+
+    tiles = {Tile(16, 8, 4, 4, 2, 1): 0.9, Tile(8, 8, 4, 4, 2, 1): 0.8, Tile(4, 16, 4, 4, 2, 1): 0.7}
     monkeypatch.setattr(launch, "TILES", {4: tiles, 8: tiles})
-    monkeypatch.setattr(launch, "FEWEST_SLABS", 2)
+    monkeypatch.setattr(launch, "COMPLEX_TILES", {4: tiles, 8: tiles})
+    monkeypatch.setattr(launch, "multiprocessors", lambda: 6)
     rows = fir.Tile(threads=8, taps=4, reach=8, blocks=1)
     monkeypatch.setattr(fir, "TILES", {4: rows, 8: rows})
     monkeypatch.setattr(rates, "THREADS", 8)
     monkeypatch.setattr(sums, "THREADS", 8)
+    return of_gpus
     monkeypatch.setattr(launch, "MOST_BLOCKS", 5)
 
 

@@ -11,7 +11,7 @@ import pytest
 from numba_tconv.backends.cuda.compiler import SIMULATED, types
 from numba_tconv.backends.cuda.contraction import make_kernel
 from numba_tconv.backends.cuda.parts import parts
-from numba_tconv.backends.cuda.problem import Lanes, Problem, Tile
+from numba_tconv.backends.cuda.problems import Lanes, Problem, Tile
 
 TINY = Tile(8, 8, 4, 4, 4, 1)
 UNWRITTEN = 77.0

@@ -28,7 +28,7 @@ from numba_tconv.backends.cuda.access import load, load2, load4, store, store2, 
 from numba_tconv.backends.cuda.compiler import ALIGNMENT, compile_kernel, cuda, inlined, types, unrolled
 from numba_tconv.backends.cuda.loading import PANEL, as_pair, carry, inside, make_loader, staged
 from numba_tconv.backends.cuda.parts import Parts, negative
-from numba_tconv.backends.cuda.problem import Lanes, Tile
+from numba_tconv.backends.cuda.problems import Lanes, Tile
 
 int32, int64, uint32, uint64 = types.int32, types.int64, types.uint32, types.uint64
 

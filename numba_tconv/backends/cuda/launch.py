@@ -1,30 +1,37 @@
 """The launches of all kernels: which variant, how many blocks, and the cuts of a contraction into tiles and splits.
 
-The rule for a contraction, on a GPU of `multiprocessors`: the largest tile whose blocks fill the GPU once is taken,
-because it reads the least memory for each multiplication; where none does, the medium one, and the reduction is split
-until the GPU is full or a split has only `FEWEST_SLABS` slabs left. Few rows have a flat tile. It is a rule of sizes
-alone, and the same for all compute capabilities from 7.5 on: the tiles need no more than the registers and the shared
-memory that each of them has.
+The rule for a contraction, on a GPU of so many multiprocessors: of a few tiles the one that leaves the busiest
+multiprocessor the least to do, padding included. Where the tiles do not fill the GPU the reduction is split until they
+do: into no more than the square root of its slabs, for the block that adds up splits takes about as long for each of
+them as for a slab. It is a rule of sizes alone, and the same for all compute capabilities from 7.5 on, because every
+tile runs on all of them without spilling a register (`tests/test_cuda_code.py`). No GPU has tuned it yet.
 """
 
 from functools import cache
+from math import isqrt
 from typing import Any
 
 import numpy as np
 
 from numba_tconv.backends.cuda import contraction, fir, memory, rates, sums
 from numba_tconv.backends.cuda.compiler import SIMULATED, cuda, types
-from numba_tconv.backends.cuda.parts import Parts, View
-from numba_tconv.backends.cuda.problem import Lanes, Problem, Tile
+from numba_tconv.backends.cuda.parts import ALL_COMPLEX, Parts, View
+from numba_tconv.backends.cuda.problems import Lanes, Problem, Tile
 from numba_tconv.geometry import RateChange
 
-# By the itemsize of what is computed with: for many rows, for few tiles, for few rows.
+# By the itemsize of what is computed with: tiles for many, for fewer, and for few rows, and which share of the time of
+# their main loop goes to multiplications, counted in machine code for compute capability 9.0.
 TILES = {
-    4: (Tile(128, 128, 8, 8, 8, 2), Tile(64, 64, 4, 4, 8, 4), Tile(16, 256, 4, 8, 8, 4)),
-    8: (Tile(128, 64, 8, 4, 8, 1), Tile(64, 64, 4, 4, 8, 2), Tile(16, 256, 4, 4, 8, 2)),
+    4: {Tile(128, 128, 8, 8, 8, 2): 0.81, Tile(64, 64, 8, 4, 8, 4): 0.69, Tile(16, 256, 4, 8, 8, 4): 0.56},
+    8: {Tile(64, 64, 8, 4, 8, 4): 1.0, Tile(32, 32, 4, 4, 8, 8): 1.0, Tile(16, 128, 4, 4, 8, 4): 0.97},
 }
-# Splits cost a pass over the result each, and slabs of 8 products cost less than their loads.
-FEWEST_SLABS = 32
+# Products of complex numbers with a complex result need more registers than the large ones leave.
+COMPLEX_TILES = {
+    4: {Tile(64, 64, 8, 4, 8, 4): 0.65, Tile(16, 256, 4, 8, 8, 4): 0.56},
+    8: {Tile(64, 64, 8, 4, 8, 3): 1.0, Tile(32, 32, 4, 4, 8, 8): 1.0, Tile(16, 128, 4, 4, 8, 4): 0.97},
+}
+# What a block does before its first slab and behind its last one takes about as long as so many slabs.
+FIXED_SLABS = 3
 # A split's reduction is counted in 32 bits.
 MOST_SLABS = 1 << 26
 # A grid has more dimensions than this, but nothing needs them: blocks go on to further tiles.
@@ -43,21 +50,30 @@ def tiles_of(tile: Tile, problem: Problem) -> int:
     return problem.groups * -(-problem.m // tile.rows) * -(-problem.n // tile.columns)
 
 
-def select(tiles: tuple[Tile, Tile, Tile], problem: Problem, available: int) -> tuple[Tile, Problem]:
-    """Return the tile for a problem, and the problem with its splits, on a GPU of `available` multiprocessors."""
-    large, medium, flat = tiles
-    fills = tiles_of(large, problem) >= available * large.blocks
-    tile = flat if problem.m <= flat.rows else large if fills else medium
+def _cut(tile: Tile, problem: Problem, available: int) -> Problem:
+    """Return the problem with its reduction split."""
     slabs = max(1, -(-problem.k // tile.slab))  # without anything to add up, there are zeros to write
-    wanted = available * tile.blocks // tiles_of(tile, problem)
-    splits = max(1, -(-slabs // MOST_SLABS), min(wanted, slabs // FEWEST_SLABS))
-    per_split = -(-slabs // splits)
-    rows_of_a_chunk = tile.rows // (tile.thread_rows // 4)
-    return tile, problem._replace(
-        splits=-(-slabs // per_split),
-        slabs=per_split,
-        weave=min(problem.weave, rows_of_a_chunk.bit_length() - 1),
-    )
+    free = available * tile.blocks // tiles_of(tile, problem)
+    splits = max(1, -(-slabs // MOST_SLABS), min(free, isqrt(slabs)))
+    of_a_split = -(-slabs // splits)
+    # Rows that are written together.
+    rows = 4 * tile.rows // tile.thread_rows
+    weave = min(problem.weave, rows.bit_length() - 1)
+    return problem._replace(splits=-(-slabs // of_a_split), slabs=of_a_split, weave=weave)
+
+
+def _cost(tile: Tile, problem: Problem, available: int) -> int:
+    """Return the products, and what takes as long, that the busiest multiprocessor has to do."""
+    blocks_of_one = -(-tiles_of(tile, problem) * problem.splits // available)
+    adding = problem.splits if problem.splits > 1 else 0
+    return blocks_of_one * tile.rows * tile.columns * tile.slab * (problem.slabs + adding + FIXED_SLABS)
+
+
+def select(tiles: dict[Tile, float], problem: Problem, available: int) -> tuple[Tile, Problem]:
+    """Return the tile for a problem, and the problem with its splits, on a GPU of `available` multiprocessors."""
+    cuts = {tile: _cut(tile, problem, available) for tile in tiles}
+    best = min(tiles, key=lambda tile: _cost(tile, cuts[tile], available) / tiles[tile])
+    return best, cuts[best]
 
 
 def _is_long(problem: Problem) -> bool:
@@ -109,16 +125,15 @@ def contract(
 ) -> None:
     """Compute a contraction of `arrays` (a, b, bias or None, out) in the type `real`."""
     problem, lanes = problem_and_lanes
-    tile, problem = select(TILES[real.itemsize], problem, multiprocessors())
-    tiles = tiles_of(tile, problem)
-    is_split = problem.splits > 1
-    numbers = tiles * problem.splits * tile.rows * tile.columns if is_split else 1
-    sums, arrived = _workspace(stream, real, numbers, tiles if is_split else 1)
+    tiles = COMPLEX_TILES if parts == ALL_COMPLEX else TILES
+    tile, problem = select(tiles[real.itemsize], problem, multiprocessors())
+    count = tiles_of(tile, problem)
+    blocks = count * problem.splits
+    numbers, counters = (blocks * tile.rows * tile.columns, count) if problem.splits > 1 else (1, 1)
+    sums, arrived = _workspace(stream, real, numbers, counters)
     kernel = _contraction(tile, lanes, parts, conjugate, real, _is_long(problem))
     a, b, bias, out = arrays
-    kernel[tiles * problem.splits, tile.threads, stream](
-        a, b, sums if bias is None else bias, out, sums, arrived, problem
-    )
+    kernel[blocks, tile.threads, stream](a, b, sums if bias is None else bias, out, sums, arrived, problem)
 
 
 @cache

@@ -23,6 +23,10 @@ class Parts(NamedTuple):
     k: int
 
 
+# Of complex operands and a complex result: twice the rows and twice the reduction.
+ALL_COMPLEX = Parts(2, 1, 2)
+
+
 def parts(a: bool, b: bool, out: bool) -> Parts:
     """Return the parts for operands and a result that are complex or not.
 
@@ -32,7 +36,7 @@ def parts(a: bool, b: bool, out: bool) -> Parts:
         (False, False, False): Parts(1, 1, 1),
         (False, True, True): Parts(1, 2, 1),
         (True, False, True): Parts(2, 1, 1),
-        (True, True, True): Parts(2, 1, 2),
+        (True, True, True): ALL_COMPLEX,
         (True, True, False): Parts(1, 1, 2),
     }[a, b, out]
 
