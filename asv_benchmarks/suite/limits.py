@@ -1,7 +1,7 @@
 """How far the plan is from what the machine can do.
 
-Multiples of the least possible time, not shares of the best rate: 1.25 is 80 % of the peak. asv takes a higher number for
-a worse one, always: of a share that falls it would report an improvement.
+Multiples of the least possible time, not shares of the best rate: 1.25 is 80 % of the peak. For asv a higher number is
+always worse: it would report a share that falls as an improvement.
 """
 
 import numba
