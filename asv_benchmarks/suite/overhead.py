@@ -30,7 +30,7 @@ def prepare_upsampler(workload: Workload, arrays: Arrays, threads: int) -> Call:
 
 FACES = {
     "plan": prepare_plan,
-    "plan's backward": partial(prepare_plan_gradient, "x"),
+    "backward": partial(prepare_plan_gradient, "x"),
     "function": prepare_function,
     "stream": prepare_stream,
     "layer": prepare_layer,
