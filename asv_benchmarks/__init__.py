@@ -1,6 +1,7 @@
-"""Benchmarks: one table of workloads, what this machine can do, and the comparison with other libraries.
+"""Benchmarks: one table of workloads, what this machine can do, and comparisons with other libraries and other commits.
 
     python -m asv_benchmarks.peers --quick
+    asv run --quick --python=same
 
 Nothing of the package imports this; tests import the table.
 """
@@ -11,3 +12,9 @@ import os
 # OpenBLAS reads them once, when NumPy is loaded, so this has to run before any module here imports NumPy.
 for _name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
     os.environ.pop(_name, None)
+
+# asv installs one commit over the other, and Numba's cache would keep running the first one's machine code: it knows a
+# kernel by the text of its file and looks at nothing that the kernel calls. A slower tile was not noticed. So each
+# commit has a folder.
+if "ASV_COMMIT" in os.environ:
+    os.environ["NUMBA_CACHE_DIR"] = os.path.join(os.environ["ASV_ENV_DIR"], "numba", os.environ["ASV_COMMIT"])

@@ -106,7 +106,7 @@ def as_array(result: Any) -> np.ndarray:
     return result.numpy() if hasattr(result, "numpy") else result
 
 
-def time_in_turn(calls: dict[str, Call], rounds: int, budget: float) -> dict[str, float]:
+def seconds_in_turn(calls: dict[str, Call], rounds: int, budget: float) -> dict[str, float]:
     """Return the median time of a call of each candidate, over up to `rounds` rounds in about `budget` seconds."""
     repeats = {name: math.ceil(TURN / seconds_of(call)) for name, call in calls.items()}
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -133,7 +133,7 @@ def compare(workload: Workload, peers: list[str], options: argparse.Namespace) -
             calls[peer] = call
     wrong = [name for name, call in calls.items() if not is_close(as_array(call()), expected)]
     agreeing = {name: call for name, call in calls.items() if name not in wrong}
-    return time_in_turn(agreeing, options.rounds, options.budget), wrong
+    return seconds_in_turn(agreeing, options.rounds, options.budget), wrong
 
 
 def duration(seconds: float | None) -> str:

@@ -16,7 +16,7 @@ import numba
 import numpy as np
 import scipy.signal
 
-from asv_benchmarks.peers import duration, time_in_turn
+from asv_benchmarks.peers import duration, seconds_in_turn
 from numba_tconv import Upsampler, resample_poly, upfirdn
 
 Call = Callable[[], Any]
@@ -118,7 +118,7 @@ def main(arguments: list[str] | None = None) -> None:
         if re.search(options.rows, name):
             calls = make()
             check(calls)
-            seconds = time_in_turn(calls, options.rounds, options.budget)
+            seconds = seconds_in_turn(calls, options.rounds, options.budget)
             others = [t for candidate, t in seconds.items() if not candidate.startswith("ours")]
             ratio = min(others) / seconds.get("ours", np.inf) if others else np.nan
             times = ", ".join(f"{candidate} {duration(t)}" for candidate, t in seconds.items())
