@@ -18,13 +18,13 @@ extensions = [
 ]
 exclude_patterns = ["_build", "gallery"]
 templates_path = ["_templates"]
-default_role = "code"
+default_role = "py:obj"
 highlight_language = "text"
-nitpicky = True
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 
+toc_object_entries_show_parents = "hide"
 autodoc_typehints = "none"
 autodoc_mock_imports = ["torch"]
 autosummary_ignore_module_all = False
@@ -33,9 +33,11 @@ numpydoc_show_class_members = False
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",
     "gallery_dirs": "examples",
+    "image_srcset": ["2x"],
+    "thumbnail_size": (600, 260),
     "filename_pattern": r"\.py$",
     "abort_on_example_error": True,
-    "remove_config_comments": True,
+    "download_all_examples": False,
     "show_memory": False,
     "write_computation_times": False,
     "show_signature": False,
@@ -47,9 +49,10 @@ html_title = project
 html_static_path = ["_static"]
 html_css_files = ["numba_tconv.css"]
 html_show_sourcelink = False
+html_sidebars = {page: [] for page in ("index", "engine", "performance", "choosing")}
 html_theme_options = {
     "show_prev_next": False,
-    "secondary_sidebar_items": ["page-toc"],
+    "secondary_sidebar_items": {"*": ["page-toc"], "api/*": ["page-toc"]},
     "footer_start": ["copyright"],
     "footer_end": [],
 }
@@ -62,5 +65,5 @@ def link_to_built_examples(app, name, source):
 
 
 def setup(app):
-    """Called by Sphinx."""
+    """Tell Sphinx of the function above."""
     app.connect("source-read", link_to_built_examples)

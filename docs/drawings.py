@@ -10,28 +10,7 @@ from html import escape
 from pathlib import Path
 
 DOCS = Path(__file__).parent
-
-STYLE = """
-svg { color-scheme: light dark; --ink: #22262b; --faint: #66707c; --line: #aab2bb; --paper: #ffffff;
-  --blue: #1f77b4; --orange: #d9822b; --green: #2f9e5b; --grey: #f1f3f5;
-  --pale-blue: #d3e5f3; --pale-orange: #f9e2c9; --pale-green: #d2eddb }
-@media (prefers-color-scheme: dark) { svg { --ink: #e4e7ea; --faint: #9aa4af; --line: #5a636d; --paper: #14181e;
-  --blue: #5aa9e0; --orange: #e6a15c; --green: #5cc288; --grey: #242a31;
-  --pale-blue: #1d4058; --pale-orange: #573716; --pale-green: #1d4a30 } }
-text { font: 13px system-ui, "Segoe UI", "Liberation Sans", Arial, sans-serif; fill: var(--ink) }
-text.code { font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; font-size: 12px }
-text.title { font-weight: 600 }
-text.small { font-size: 12px } text.faint { font-size: 12px; fill: var(--faint) }
-.middle { text-anchor: middle } .end { text-anchor: end }
-.box { fill: var(--grey); stroke: var(--line) } .frame { fill: none; stroke: var(--line) }
-.phase0 { fill: var(--pale-blue); stroke: var(--blue) } .phase1 { fill: var(--pale-orange); stroke: var(--orange) }
-.phase2 { fill: var(--pale-green); stroke: var(--green) }
-.strong { fill: none; stroke: var(--blue); stroke-width: 2.5 } .ghost { stroke-dasharray: 4 3 }
-.line { fill: none; stroke: var(--faint); stroke-width: 1.3 } .grid { stroke: var(--line); stroke-width: .6 }
-.ours { fill: var(--blue) } .behind { fill: var(--orange) } path.ours { stroke: var(--blue); stroke-width: 2 }
-.PyTorch { fill: var(--orange) } .ONNX { fill: var(--green) } .OpenVINO { fill: var(--faint) } .SciPy { fill: var(--ink) }
-circle { stroke: var(--paper); fill-opacity: .88 }
-"""
+STYLE = (DOCS / "drawings.css").read_text(encoding="utf-8")
 
 
 class Picture:
@@ -40,7 +19,7 @@ class Picture:
     def __init__(self, width, height, description):
         self.head = (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-            f'role="img" aria-label="{escape(description)}">\n<style>{STYLE}</style>\n'
+            f'role="img" aria-label="{escape(description)}">\n<style>\n{STYLE}</style>\n'
             '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
             'orient="auto-start-reverse"><path d="M0 0 8 4 0 8z" style="fill: var(--faint)"/></marker></defs>\n'
         )
@@ -78,7 +57,7 @@ FULL = (SAMPLES - 1) * STRIDE + TAPS
 
 
 def phases():
-    """What an input sample scatters is a row, what an output sample gathers is a column."""
+    """Draw what an input sample scatters as a row, so that what an output sample gathers is a column."""
     cell, left, top = 44, 76, 52
     picture = Picture(740, 318, "Each input sample scatters five taps; each output sample gathers those of one phase")
     picture.text(left, 20, f"stride {STRIDE}, {TAPS} taps: a row is what one input sample scatters", "title")
@@ -105,7 +84,7 @@ def phases():
 
 
 def interleave():
-    """Three short convolutions, woven."""
+    """Draw three short convolutions, woven."""
     cell, left, rows = 40, 206, 4
     picture = Picture(740, 292, "Three ordinary convolutions of the input, whose results are interleaved")
     picture.text(left - 52, 40, "x", "code end")
@@ -129,7 +108,7 @@ def interleave():
 
 
 def tile():
-    """The register tile of AVX-512 in float32."""
+    """Draw the register tile of AVX-512 in float32."""
     rows, lanes, cell, left, top = 12, 16, 15, 168, 78
     picture = Picture(740, 330, "The register tile: 12 scalars times 2 vectors, added to 24 accumulators")
     picture.text(left, 20, "acc[r][v] += A[r] * B[v]", "title")
@@ -144,14 +123,16 @@ def tile():
     for r in range(rows):
         picture.box(left - 44, top + r * (cell + 3), 26, cell, "phase2", rounded=2)
         picture.text(left - 52, top + r * (cell + 3) + 12, f"A[{r}]", "faint end")
-    picture.text(left, top + rows * (cell + 3) + 20, "24 accumulators, 2 vectors and a scalar: 27 of 32 registers", "small")
+    picture.text(
+        left, top + rows * (cell + 3) + 20, "24 accumulators, 2 vectors, a scalar: 27 of 32 registers", "small"
+    )
     picture.text(28, top - 22, "12 scalars,", "small")
     picture.text(28, top - 7, "each to all lanes", "small")
     return picture
 
 
 def panels():
-    """The matrix product of the panel path."""
+    """Draw the matrix product of the panel path."""
     picture = Picture(740, 372, "Rows of shifted samples, times packed panels, give rows of filters and phases")
     top, height, left, right = 84, 200, 300, 522
     picture.text(20, 22, "A matrix product whose left side is never written down", "title")
@@ -196,7 +177,7 @@ def panels():
 
 
 def architecture():
-    """The way of the data from call to kernel."""
+    """Draw the way of the data from call to kernel."""
     picture = Picture(740, 650, "From a public name through checks, integers and packed weights to a kernel")
 
     def room(x, y, width, title, does, kind="box"):
@@ -219,15 +200,15 @@ def architecture():
     picture.line((660, 136), (660, 256), tip=True)
     picture.line((600, 256), (600, 187), (528, 187), tip=True)
     picture.text(203, 230, "arrays and integers; no option goes further", "faint")
-    picture.box(6, 236, 728, 408, "frame ghost", rounded=8)
+    picture.box(6, 236, 728, 408, "frame", rounded=8)
     picture.text(20, 632, "backends/cpu", "code")
     room(14, 258, 150, "layout.py, pack.py", "weights into panels")
     room(200, 258, 172, "forward.py", "which path, which kernel", "phase0")
     room(554, 258, 172, "polyphase.py", "which kernel", "phase0")
     picture.line((200, 281), (166, 281), tip=True)
     picture.line((554, 281), (374, 281), tip=True)
-    picture.text(464, 274, "up alone: few filters", "faint middle")
-    room(14, 344, 712, "threads.py, turns.py", "one worker or several; each takes the next item from a counter", "phase1")
+    picture.text(464, 274, "down = 1, few phases", "faint middle")
+    room(14, 344, 712, "threads.py, turns.py", "one worker or several, who take items from a counter", "phase1")
     picture.line((286, 304), (286, 342), tip=True)
     picture.line((640, 304), (640, 342), tip=True)
     paths = (
@@ -264,9 +245,9 @@ PEERS = ("PyTorch", "ONNX Runtime", "OpenVINO", "SciPy")
 UNITS = {"us": 1e-6, "ms": 1e-3}
 
 
-def measured(page="performance.md"):
-    """Return the table of all rows, as a dict of dicts of texts."""
-    lines = re.findall(r"^\| (.*) \|$", (DOCS / page).read_text(encoding="utf-8"), re.MULTILINE)
+def measured():
+    """Return the table of all rows in `performance.md`, as a dict of dicts of texts."""
+    lines = re.findall(r"^\| (.*) \|$", (DOCS / "performance.md").read_text(encoding="utf-8"), re.MULTILINE)
     start = next(k for k, line in enumerate(lines) if line.startswith("row | "))
     names = lines[start].split(" | ")
     rows = [dict(zip(names, line.split(" | "), strict=True)) for line in lines[start + 1 :] if line.count("|") == 9]
@@ -280,7 +261,7 @@ def seconds(text):
 
 
 def peers():
-    """Times of the others over ours, for the rows of the first page."""
+    """Draw the times of the others over ours, for the rows of the first page."""
     table, left, right, top, step = measured(), 356, 716, 76, 27
     bottom = top + step * len(SHOWN)
     picture = Picture(740, bottom + 40, "Times of PyTorch, ONNX Runtime, OpenVINO and SciPy over those of numba_tconv")
@@ -312,7 +293,7 @@ def peers():
 
 
 def all_rows():
-    """The fastest other library over the plan, all rows of the comparison."""
+    """Draw the fastest other library over the plan, for all rows of the comparison."""
     ratios = sorted(float(row["fastest peer / plan"]) for row in measured().values())
     left, right, top, bottom = 60, 726, 44, 264
     picture = Picture(740, 300, "All rows of the comparison, sorted: the fastest other library's time over the plan's")
@@ -329,7 +310,7 @@ def all_rows():
     for k, ratio in enumerate(ratios):
         y = place(max(1, ratio))
         height = max(1.5, abs(place(ratio) - place(1)))
-        picture.box(left + k * step + 1, y, step - 2, height, "ours" if ratio > 1 else "behind", rounded=1)
+        picture.box(left + k * step + 1, y, step - 2, height, "ahead" if ratio > 1 else "behind", rounded=1)
     picture.line((left, place(1)), (right, place(1)))
     count = sum(ratio > 1 for ratio in ratios)
     picture.text(left + 4, bottom + 22, f"not ahead on {len(ratios) - count}", "small")
