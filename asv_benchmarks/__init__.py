@@ -13,8 +13,7 @@ import os
 for _name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
     os.environ.pop(_name, None)
 
-# asv installs one commit over the other, and Numba's cache would keep running the first one's machine code: it knows a
-# kernel by the text of its file and looks at nothing that the kernel calls. A slower tile was not noticed. So each
-# commit has a folder.
+# asv installs one commit over the other, and Numba's cache would keep running the first one's machine code: of commits
+# before kernels were named after all their sources, it looks at the text of one file. So each commit has a folder.
 if "ASV_COMMIT" in os.environ:
     os.environ["NUMBA_CACHE_DIR"] = os.path.join(os.environ["ASV_ENV_DIR"], "numba", os.environ["ASV_COMMIT"])

@@ -83,18 +83,6 @@ def test_without_a_gpu_cuda_is_refused_with_the_reason():
         upfirdn(np.ones(3), np.ones(5), device="cuda")
 
 
-def test_the_environment_sets_the_default():
-    code = "import numpy as np; from numba_tconv import upfirdn; upfirdn(np.ones(3), np.ones(5))"
-    messages = {
-        "cuda": "NUMBA_TCONV_DEVICE 'cuda' is not available",
-        "tpu": "NUMBA_TCONV_DEVICE must be 'auto', 'cpu' or",
-    }
-    for value, message in messages.items():
-        environment, command = os.environ | {"NUMBA_TCONV_DEVICE": value}, [sys.executable, "-c", code]
-        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        assert message in result.stderr
-
-
 @pytest.mark.parametrize(("work", "cores", "pays"), [
     (Work(0, 0, 4), 1, False),
     (Work(backends.FEWEST_PRODUCTS - 1, 0, 4), 1, False),  # too little, wherever it lies

@@ -14,6 +14,8 @@ import numpy as np
 from numba import from_dtype, njit, types
 from numpy.typing import DTypeLike
 
+from numba_tconv.sources import fingerprint
+
 _compiling = threading.RLock()
 
 # What a kernel calls. Without Numba's reference counts, which nothing here needs: counted by locked instructions at
@@ -50,7 +52,7 @@ def compile_kernel(function: Callable, arguments: tuple, *, parallel: bool = Fal
     # Numba finds machine code by a name that counts functions in the order of one process: from its disk cache, two
     # variants that were compiled in two processes may come with one name, and then one of them runs for both.
     variant = "".join(f"_{cell.cell_contents}" for cell in function.__closure__ or ())
-    function.__qualname__ += variant
+    function.__qualname__ += f"{variant}_{fingerprint()}"
     signature = types.void(*arguments)
     options = {"nogil": True, "parallel": parallel, "error_model": "numpy", "_nrt": parallel}
     if is_cached():

@@ -10,6 +10,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from numba_tconv.sources import fingerprint
+
 PACKAGE = "numba_cuda_mlir" if find_spec("numba_cuda_mlir") else "numba"
 cuda: Any = import_module(f"{PACKAGE}.cuda")
 types: Any = import_module("numba_cuda_mlir.types" if PACKAGE == "numba_cuda_mlir" else "numba.types")
@@ -50,6 +52,7 @@ def compile_kernel(function: Callable, threads: int, blocks: int) -> Any:
     """
     if SIMULATED:
         return cuda.jit(function)
+    function.__qualname__ += f"_{fingerprint()}"
     options = {"launch_bounds": (threads, blocks)}
     if os.environ.get("NUMBA_TCONV_CACHE", "1") != "0":
         try:
