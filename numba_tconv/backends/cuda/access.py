@@ -95,7 +95,7 @@ else:
 
         def codegen(context, builder, signature, arguments):
             array, at = arguments
-            pointer, element, _ = _pointer(context, builder, signature.args[0], array, at, 1)
+            pointer, element, _ = _pointer(context, builder, signature.args[0], 1, array, at)
             return _load(builder, pointer, element)
 
         return signature, codegen
@@ -121,7 +121,7 @@ else:
 
         def codegen(context, builder, signature, arguments):
             array, at, value = arguments
-            pointer, element, _ = _pointer(context, builder, signature.args[0], array, at, 1)
+            pointer, element, _ = _pointer(context, builder, signature.args[0], 1, array, at)
             builder.store(builder.fptrunc(value, element) if isinstance(element, ir.HalfType) else value, pointer)
             return context.get_dummy_value()
 
