@@ -27,7 +27,6 @@ myst_heading_anchors = 3
 toc_object_entries_show_parents = "hide"
 autodoc_typehints = "none"
 autodoc_mock_imports = ["torch"]
-autosummary_ignore_module_all = False
 numpydoc_show_class_members = False
 
 sphinx_gallery_conf = {
