@@ -1,12 +1,8 @@
 """Training: options, the loop, what it records, how it stops. Data are small; a run takes milliseconds."""
 
 import copy
-import os
-import re
 import signal
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +11,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 from numba_tconv import DivergedError, progress, sgdmupdate, trainingOptions, trainnet, transposedConv1dLayer
 from numba_tconv._properties import declarations
 from numba_tconv.options import SOLVERS
-
-GALLERY = Path(__file__).parents[1] / "docs" / "gallery"
 
 
 def quiet(solver="sgdm", **options):
@@ -557,26 +551,3 @@ def test_curve_without_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"^Plots='training-progress' needs matplotlib: pip install matplotlib$"):
         trainnet(*problem(), fixed(), "mse", quiet(Plots="training-progress"))
-
-
-# -- the gallery ---------------------------------------------------------------------------------------------------
-
-
-def test_learned_interpolation_is_better_than_the_windowed_sinc(tmp_path):
-    pytest.importorskip("matplotlib", reason="the gallery takes the extra [demo]")
-    pytest.importorskip("pywt", reason="the gallery takes the extra [demo]")
-    run = subprocess.run(
-        [sys.executable, "-W", "error", GALLERY / "learn_interpolation.py"],
-        cwd=tmp_path,
-        env={**os.environ, "MPLBACKEND": "Agg", "PYTHONPATH": str(GALLERY.parents[1])},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert run.returncode == 0, run.stderr
-    errors = {
-        name: float(error) for name, error in re.findall(r"^error on the third beat, (.+): (.+)$", run.stdout, re.M)
-    }
-    assert list(errors) == ["windowed sinc, 81 taps", "windowed sinc, 33 taps", "learned, 33 taps"]
-    assert errors["learned, 33 taps"] < 0.7 * errors["windowed sinc, 81 taps"]
-    assert not list(tmp_path.iterdir())

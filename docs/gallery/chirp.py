@@ -10,11 +10,10 @@ above 22.05 kHz must go: what stays of it comes back as another frequency, an al
 # The chirp
 # ---------
 
-import importlib.util
-
 import matplotlib.pyplot as plt
 import numpy as np
 import scipy.signal
+import soxr
 
 from numba_tconv import resample_poly
 
@@ -27,17 +26,14 @@ chirp = scipy.signal.chirp(t, 0, SECONDS, OLD / 2).astype(np.float32)
 # ----------------
 # SciPy's default filter is short, 20 taps to either side, and so is ours: it is the same. A Kaiser window of larger
 # `beta` lets less through where nothing should be, and takes a broader band for it. soxr has a longer filter of its
-# own, and is shown where it is installed.
+# own.
 
 results = {
     "scipy.signal.resample_poly": scipy.signal.resample_poly(chirp, 147, 160),
     "numba_tconv.resample_poly": resample_poly(chirp, 147, 160),
     "the same, beta 12": resample_poly(chirp, 147, 160, window=("kaiser", 12.0)),
+    "soxr HQ": soxr.resample(chirp, OLD, NEW, quality="HQ"),
 }
-if importlib.util.find_spec("soxr"):
-    import soxr
-
-    results["soxr HQ"] = soxr.resample(chirp, OLD, NEW, quality="HQ")
 difference = results["numba_tconv.resample_poly"] - results["scipy.signal.resample_poly"]
 print(f"largest difference from SciPy: {np.abs(difference).max():.1e}")
 
@@ -45,15 +41,15 @@ print(f"largest difference from SciPy: {np.abs(difference).max():.1e}")
 # The rising line is the chirp. What turns back at the upper edge, once the chirp has passed 22.05 kHz, is the alias.
 # The faint lines beside it are images, 60 to 100 dB below: what the filter lets through far from its pass band.
 
-figure, plots = plt.subplots(1, len(results), figsize=(3.1 * len(results), 3.4), sharey=True, layout="constrained")
-for axes, (name, y) in zip(plots, results.items(), strict=True):
+figure, plots = plt.subplots(2, 2, figsize=(9, 6.4), sharex=True, sharey=True, layout="constrained")
+for axes, (name, y) in zip(plots.flat, results.items(), strict=True):
     frequencies, times, power = scipy.signal.spectrogram(
         y, NEW, ("kaiser", 14.0), 1024, 512, detrend=False, mode="magnitude"
     )
     decibels = 20 * np.log10(np.maximum(power / power.max(), 1e-7))
     image = axes.pcolormesh(times, frequencies / 1000, decibels, vmin=-120, vmax=0, cmap="magma", rasterized=True)
-    axes.set(title=name, xlabel="seconds")
-    axes.title.set_fontsize(10)
-plots[0].set_ylabel("kHz")
+    axes.set_title(name, fontsize=10)
+figure.supxlabel("seconds", fontsize=10)
+figure.supylabel("kHz", fontsize=10)
 figure.colorbar(image, ax=plots, label="dB")
 plt.show()

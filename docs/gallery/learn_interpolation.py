@@ -121,7 +121,7 @@ for name, layer in filters.items():
 
 OURS, OTHERS, INK = "#1f77b4", "#e08214", "#22262b"
 figure, axes = plt.subplot_mosaic(
-    [["beat", "taps"], ["beat", "response"]], figsize=(11, 5), width_ratios=(3, 2), layout="constrained"
+    [["beat", "taps"], ["beat", "response"]], figsize=(9.5, 5), width_ratios=(3, 2), layout="constrained"
 )
 
 time = np.arange(original.shape[-1]) / RATE
