@@ -18,8 +18,9 @@ PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
     for path in (*ROOT.glob("*.md"), *DOCS.glob("*.md"))
 }
-LANGUAGES = {"python", "bash", "text", "matlab", "{toctree}", "{eval-rst}", "{include}"}
-FENCE = re.compile(r"^( *)```([^\s`]*)[^\n]*\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
+# "no-run" needs a GPU.
+LANGUAGES = {"python", "python no-run", "bash", "text", "matlab", "{toctree}", "{eval-rst}", "{include}"}
+FENCE = re.compile(r"^( *)```([^\s`]*(?: no-run)?)[^\n]*\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 
 
 def blocks(page, language):
