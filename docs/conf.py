@@ -50,6 +50,7 @@ html_css_files = ["numba_tconv.css"]
 html_show_sourcelink = False
 html_sidebars = {page: [] for page in ("index", "engine", "performance", "choosing")}
 html_theme_options = {
+    "header_links_before_dropdown": 7,
     "show_prev_next": False,
     "secondary_sidebar_items": {"*": ["page-toc"], "api/*": ["page-toc"]},
     "footer_start": ["copyright"],
