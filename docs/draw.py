@@ -1,0 +1,207 @@
+"""Draw the pictures of the documentation: `python docs/draw.py` writes `docs/_static/*.svg`.
+
+Here belong the drawings, one function for each, and the few shapes that they are made of. What can be computed is: the
+cells of a picture follow from the numbers at the top of its function. Standard library only.
+"""
+
+from html import escape
+from pathlib import Path
+
+STATIC = Path(__file__).parent / "_static"
+WIDTH = 720  # of a page: one unit is a pixel there, so that text has the size that is written here
+SMALL, NORMAL, LARGE = 11.5, 13, 15
+
+PAPER, EDGE, INK, FAINT = "#fcfbf8", "#d9d5cc", "#2c3038", "#6b707a"
+BLUE, ORANGE, GREEN, PURPLE, GREY = "#a9c6e8", "#f6cf94", "#b4dba6", "#d8bfe4", "#e3e1dc"
+PHASES = (BLUE, ORANGE, GREEN, PURPLE)
+STRONG = "#c2452d"  # what the eye should go to first
+
+
+class Drawing:
+    """Shapes on a light panel, which keeps its colours legible on a page of any theme."""
+
+    def __init__(self, name: str, height: int, title: str) -> None:
+        self.name, self.title = name, title
+        self.shapes: list[str] = []
+        self.height = height
+
+    def rect(self, x, y, width, height, fill="none", stroke=INK, *, weight=1.0, round_=0.0, dash=""):
+        """Draw a rectangle."""
+        more = (f' rx="{round_:g}"' if round_ else "") + (f' stroke-dasharray="{dash}"' if dash else "")
+        self.shapes.append(
+            f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" fill="{fill}" stroke="{stroke}"'
+            f' stroke-width="{weight:g}"{more}/>'
+        )
+
+    def text(self, x, y, words, *, size=NORMAL, anchor="start", fill=INK, code=False, bold=False):
+        """Write words whose middle is at the height `y`."""
+        more = (' class="code"' if code else "") + (' font-weight="600"' if bold else "")
+        more += "" if anchor == "start" else f' text-anchor="{anchor}"'
+        more += "" if fill == INK else f' fill="{fill}"'
+        self.shapes.append(f'<text x="{x:g}" y="{y + 0.35 * size:g}" font-size="{size:g}"{more}>{escape(words)}</text>')
+
+    def lines(self, x, y, *lines, step=18, **style):
+        """Write lines one below the other."""
+        for k, words in enumerate(lines):
+            self.text(x, y + step * k, words, **style)
+
+    def box(self, x, y, width, height, words="", fill="none", **style):
+        """Draw a rectangle with words in its middle."""
+        self.rect(x, y, width, height, fill, stroke=style.pop("stroke", INK), round_=style.pop("round_", 0))
+        if words:
+            self.text(x + width / 2, y + height / 2, words, anchor="middle", **style)
+
+    def cells(self, x, y, width, height, words, fills, **style):
+        """Draw boxes side by side."""
+        for k, (word, fill) in enumerate(zip(words, fills, strict=True)):
+            self.box(x + k * width, y, width, height, word, fill, **style)
+
+    def cells_down(self, x, y, width, height, count, fill):
+        """Draw empty boxes one below the other."""
+        for k in range(count):
+            self.rect(x, y + k * height, width, height, fill, EDGE)
+
+    def path(self, *points, stroke=INK, weight=1.2, arrow=False, dash=""):
+        """Draw a line through points, with a head at its end where it is an arrow."""
+        way = " ".join(f"{x:g},{y:g}" for x, y in points)
+        more = (' marker-end="url(#head)"' if arrow else "") + (f' stroke-dasharray="{dash}"' if dash else "")
+        self.shapes.append(f'<polyline points="{way}" fill="none" stroke="{stroke}" stroke-width="{weight:g}"{more}/>')
+
+    def span(self, x, y, width, words, *, below=True, **style):
+        """Draw a bracket over a width, with words on its outer side."""
+        depth = 6 if below else -6
+        self.path((x + 1, y), (x + 1, y + depth), (x + width - 1, y + depth), (x + width - 1, y))
+        self.text(x + width / 2, y + depth * (3 if below else 2.6), words, anchor="middle", **style)
+
+    def save(self):
+        """Write the file."""
+        head = (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {self.height}" width="{WIDTH}"'
+            f' height="{self.height}" font-family="system-ui, -apple-system, \'Segoe UI\', \'DejaVu Sans\', sans-serif"'
+            f' fill="{INK}" role="img"><title>{escape(self.title)}</title>\n'
+            "<style>.code{font-family:ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace}</style>\n"
+            f'<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7"'
+            f' orient="auto"><path d="M0,0.5 L8,4 L0,7.5 z" fill="{INK}"/></marker></defs>\n'
+            f'<rect x="0.5" y="0.5" width="{WIDTH - 1}" height="{self.height - 1}" rx="10" fill="{PAPER}"'
+            f' stroke="{EDGE}"/>\n'
+        )
+        text = head + "\n".join(self.shapes) + "\n</svg>\n"
+        (STATIC / f"{self.name}.svg").write_text(text, encoding="utf-8")
+
+
+def phases():
+    """Draw the definition, which scatters, above the same sums read from the output's side."""
+    stride, taps, length, left, right = 3, 5, 4, 1, 1
+    full = (length - 1) * stride + taps
+    cell, x0, row = 40, 128, 28
+    d = Drawing("phases", 442, "Scattered filters that add up, and the phases of the output")
+    d.text(20, 26, f"stride {stride}, {taps} taps: every sample adds a scaled filter", size=LARGE, bold=True)
+    for i in range(length):
+        y, x = 52 + i * 36, x0 + i * stride * cell
+        d.text(x0 - 14, y + row / 2, f"w · x[{i}]", anchor="end", code=True)
+        fills = [PHASES[(stride * i + k) % stride] for k in range(taps)]
+        d.cells(x, y, cell, row, [f"w{k}" for k in range(taps)], fills, code=True)
+    top = 52 + length * 36 + 12
+    d.text(x0 - 14, top + row / 2, "full", anchor="end", code=True)
+    d.path((x0, top - 9), (x0 + full * cell, top - 9), stroke=FAINT)
+    d.text(x0 - 14, top - 12, "+", anchor="end", size=LARGE)
+    d.cells(x0, top, cell, row, map(str, range(full)), [PHASES[t % stride] for t in range(full)], code=True)
+    for q in range(-(-full // stride)):
+        width = min(stride, full - q * stride) * cell
+        d.span(x0 + q * stride * cell + 2, top + row + 3, width - 4, f"row q={q}", size=SMALL)
+    below = top + row + 40
+    d.span(x0, below, left * cell, "left", code=True, size=SMALL)
+    d.span(x0 + left * cell, below, (full - left - right) * cell, "output_length: what is kept", size=SMALL)
+    d.span(x0 + (full - right) * cell, below, right * cell, "right", code=True, size=SMALL)
+    d.text(20, below + 9, "crop")
+    q = 2
+    d.rect(x0 + q * stride * cell, 48, stride * cell, top + row - 44, stroke=STRONG, weight=2.2, round_=3)
+    y = below + 52
+    d.text(20, y, f"Read downwards, row q={q} is {stride} short convolutions, one for each phase:", size=LARGE, bold=True)
+    for r in range(stride):
+        terms = [f"w{r + stride * j} · x[{q - j}]" for j in range(-(-(taps - r) // stride))]
+        d.box(x0, y + 18 + r * 25, 70, 21, f"phase {r}", PHASES[r], size=SMALL)
+        d.text(x0 + 84, y + 28.5 + r * 25, f"full[{stride * q + r}] = {' + '.join(terms)}", code=True)
+    d.text(x0 + 250, y + 28.5 + 50, "one tap fewer", size=SMALL, fill=FAINT)
+    d.save()
+
+
+def woven(rows):
+    """Return the steps that interleave rows of numbers, as `_Vectors.weave` does for a power of two of them."""
+    count, lanes = len(rows), len(rows[0])
+    if count == 1:
+        return [rows]
+    even, odd = woven(rows[0::2]), woven(rows[1::2])
+    steps = [[*a, *b] for a, b in zip(even, odd, strict=True)]
+    pairs = [[n for pair in zip(a, b, strict=True) for n in pair] for a, b in zip(even[-1], odd[-1], strict=True)]
+    return [*steps, [half for pair in pairs for half in (pair[:lanes], pair[lanes:])]]
+
+
+def interleave():
+    """Draw how the rows of four phases become one run of outputs."""
+    stride = lanes = 4
+    cell, row, gap, x0, y0 = 34, 26, 10, 96, 84
+    rows = [[stride * q + r for q in range(lanes)] for r in range(stride)]
+    steps = [rows, *woven(rows)[1:]]
+    names = ("sums, a row for each phase", "first shuffles", "second shuffles")
+    d = Drawing("interleave", 306, "Rows of phases in registers, interleaved by shuffles while they are stored")
+    column = lanes * cell + 84
+    d.text(20, 26, "stride 4: four rows in registers become one run of outputs", size=LARGE, bold=True)
+    for s, vectors in enumerate(steps):
+        x = x0 + s * column
+        d.text(x + lanes * cell / 2, y0 - 26, names[s], anchor="middle", size=SMALL)
+        for v, vector in enumerate(vectors):
+            y = y0 + v * (row + gap)
+            d.cells(x, y, cell, row, map(str, vector), [PHASES[t % stride] for t in vector], code=True)
+            sources = [u for u, source in enumerate(steps[s - 1]) if s and set(source) & set(vector)]
+            for side, u in zip((-5, 5), sources, strict=False):
+                d.path((x - 80, y0 + u * (row + gap) + row / 2), (x - 4, y + row / 2 + side), arrow=True)
+    for r in range(stride):
+        d.text(x0 - 12, y0 + r * (row + gap) + row / 2, f"phase {r}", anchor="end", size=SMALL)
+    for q in range(lanes):
+        d.text(x0 + (q + 0.5) * cell, y0 - 9, f"q={q}", anchor="middle", size=SMALL, code=True)
+    y = y0 + stride * (row + gap) + 10
+    d.text(x0 - 12, y + row / 2, "memory", anchor="end", size=SMALL)
+    run = [t for vector in steps[-1] for t in vector]
+    d.cells(x0, y, cell, row, map(str, run), [PHASES[t % stride] for t in run], code=True)
+    d.text(x0, y + row + 20, f"One shuffle makes one vector of two: {sum(map(len, steps[1:]))} in all, then {stride} "
+           f"stores. Drawn with {lanes} lanes; AVX-512 has 16.", size=SMALL, fill=FAINT)  # fmt: skip
+    d.save()
+
+
+def tile():
+    """Draw the register tile: scalars of A against vectors of B."""
+    rows, vectors, lanes, depth, now = 6, 2, 8, 8, 3
+    cell, height, x0, y0 = 20, 26, 272, 66
+    d = Drawing("tile", 496, "The register tile: scalars broadcast against vectors, summed over channels and taps")
+    d.text(20, 26, "acc[r][v] += A[r] * B[v]", size=LARGE, bold=True, code=True)
+    acc_x, acc_y, a_x, width = x0, y0 + depth * cell + 44, x0 - depth * cell - 30, lanes * cell
+    for k in range(depth):
+        fills = [BLUE if k == now else PAPER] * lanes
+        for v in range(vectors):
+            d.cells(x0 + v * width, y0 + k * cell, cell, cell, [""] * lanes, fills, stroke=EDGE)
+        d.cells_down(a_x + k * cell, acc_y, cell, height, rows, ORANGE if k == now else PAPER)
+    for v in range(vectors):
+        d.rect(x0 + v * width, y0 + now * cell, width, cell, weight=1.6)
+        d.text(x0 + (v + 0.5) * width, y0 - 12, f"B[{v}]", anchor="middle", code=True, size=SMALL)
+        d.path((x0 + (v + 0.5) * width, y0 + (now + 1) * cell + 2), (x0 + (v + 0.5) * width, acc_y - 4), arrow=True)
+    for r in range(rows):
+        y = acc_y + r * height
+        d.rect(a_x + now * cell, y, cell, height, weight=1.6)
+        d.text(a_x - 10, y + height / 2, f"A[{r}]", anchor="end", code=True, size=SMALL)
+        d.path((a_x + (now + 1) * cell + 2, y + height / 2), (acc_x - 4, y + height / 2), arrow=True)
+        for v in range(vectors):
+            d.box(acc_x + v * width, y, width, height, f"acc[{r}][{v}]", GREEN, code=True, size=SMALL)
+    d.lines(20, 66, "One step of the reduction:", "V loads of vectors, R of scalars,", "each broadcast to all lanes,",
+            "R × V multiply-adds.", size=NORMAL)  # fmt: skip
+    right = x0 + vectors * width + 14
+    d.lines(right, y0 + 40, "steps:", "(channel, tap)", size=SMALL)
+    d.lines(right, acc_y + 40, "in registers", "for all steps", "of a block", size=SMALL)
+    d.text(20, acc_y + rows * height + 30, "6 × 2 sums + 2 vectors + 1 scalar = 15 of 16 registers (AVX2, SSE)", size=SMALL)
+    d.text(20, acc_y + rows * height + 50, "12 × 2 sums + 2 vectors + 1 scalar = 27 of 32 registers (AVX-512, NEON)", size=SMALL)
+    d.save()
+
+
+if __name__ == "__main__":
+    for draw in (phases, interleave, tile):
+        draw()
