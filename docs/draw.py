@@ -202,6 +202,113 @@ def tile():
     d.save()
 
 
+def panels():
+    """Draw how weights are packed, and an item: staged samples, a panel, sums."""
+    stride, taps, filters = 3, 5, 4
+    cell, row = 26, 22
+    d = Drawing("panels", 620, "Packed panels of weights, and one item of work: staged samples, a panel, sums")
+    d.text(20, 26, "Packed once: panels of filters side by side, phase after phase", size=LARGE, bold=True)
+    d.text(20, 52, f"weights of a channel, {taps} taps", size=SMALL)
+    for f in range(filters):
+        y = 66 + f * row
+        d.text(20, y + row / 2, f"f{f}", size=SMALL, code=True)
+        d.cells(42, y, cell, row, [f"w{k}" for k in range(taps)], [PHASES[k % stride] for k in range(taps)],
+                size=SMALL, code=True)  # fmt: skip
+    d.path((186, 66 + 2 * row), (226, 66 + 2 * row), arrow=True)
+    for r in range(stride):
+        x = 268 + r * (filters * cell + 38)
+        d.text(x + filters * cell / 2, 52, f"panel {r}: phase {r}", anchor="middle", size=SMALL)
+        for f in range(filters):
+            d.text(x + (f + 0.5) * cell, 72, f"f{f}", anchor="middle", size=SMALL, code=True)
+        for j in range(-(-taps // stride)):
+            y, k = 84 + j * row, r + stride * j
+            if k < taps:
+                d.cells(x, y, cell, row, [f"w{k}"] * filters, [PHASES[r]] * filters, size=SMALL, code=True)
+            else:
+                d.rect(x, y, filters * cell, row, stroke=FAINT, dash="3 3")
+                d.text(x + filters * cell / 2, y + row / 2, "not multiplied", anchor="middle", size=SMALL, fill=FAINT)
+            if r == 0:
+                d.text(x - 8, y + row / 2, f"j={j}", anchor="end", size=SMALL, code=True)
+    d.text(268, 142, "A panel is one or two vectors wide; the next channel's steps follow below.", size=SMALL, fill=FAINT)
+    d.path((20, 172), (WIDTH - 20, 172), stroke=EDGE)
+
+    d.text(20, 196, "One item: some rows of time, some panels, the reduction in blocks", size=LARGE, bold=True)
+    x, y, span, halo = 50, 268, 9, 1
+    d.text(20, 224, "staged: a few channels, in L2", size=SMALL)
+    for c in range(4):
+        words = [f"x{q}" if q >= 0 else "0" for q in range(-halo, span - halo)]
+        d.text(x - 8, y + c * row + row / 2, f"c{c}", anchor="end", size=SMALL, code=True)
+        d.cells(x, y + c * row, cell, row, words, [GREY] * halo + [ORANGE] * (span - halo), size=SMALL, code=True)
+    d.span(x + cell, y - 4, (span - 1) * cell, "x[c, q], for j=0", below=False, size=SMALL)
+    d.span(x, y + 4 * row + 4, (span - 1) * cell, "x[c, q-1], for j=1", size=SMALL)
+    d.lines(20, y + 4 * row + 50, "The same staged samples, shifted by a tap.", "Grey: the halo; before the signal, zeros.",
+            size=SMALL)  # fmt: skip
+
+    x, y, width, height, count = 400, 338, 84, 168, 3
+    d.rect(x, 232, width, 96, BLUE)
+    d.lines(x + width / 2, 262, "a panel's", "block,", "in L1", anchor="middle", size=SMALL)
+    d.lines(x + width + 12, 262, "about 256 steps", "of (channel, j)", size=SMALL)
+    for k in range(count):
+        d.rect(x + k * width, y, width, height, GREEN)
+    d.box(x, y + 48, width, 30, "the tile", PAPER, size=SMALL)
+    d.rect(x, y + 48, width, 30, stroke=STRONG, weight=2.2)
+    d.path((x + width / 2, 329), (x + width / 2, y + 45), arrow=True)
+    d.path((296, 312), (340, 312), (340, y + 63), (x - 4, y + 63), arrow=True)
+    d.lines(x + 1.5 * width, y + 54, "sums,", "in L2", anchor="middle", size=SMALL)
+    d.lines(x - 8, y + 106, "at most 1,024", "rows q", anchor="end", size=SMALL)
+    d.span(x, y + height + 4, count * width, "about 256 lanes (filter, phase)", size=SMALL)
+    d.path((20, 556), (WIDTH - 20, 556), stroke=EDGE)
+    d.lines(20, 576, "For each block of the reduction: stage, then the tile runs over all panels and rows, while a panel stays in L1.",
+            "After the last block: bias, crop; squares of filters × outputs are transposed in registers and stored as vectors.",
+            size=SMALL)  # fmt: skip
+    d.save()
+
+
+def gpu_tile():
+    """Draw a tile of the contraction on a GPU: slabs, the sums of a thread, splits of the reduction."""
+    size, sums, slab, threads = 128, 8, 8, 16  # rows and columns of a tile, and those of a thread; its threads each way
+    scale, x0, y0 = 2.0, 112, 128
+    d = Drawing("gpu_tile", 470, "A block of threads computes a tile of the result from slabs in shared memory")
+    d.text(20, 26, "out[m, n] = sum of a[m, k] * b[k, n]", size=LARGE, bold=True, code=True)
+    side, depth, gap = size * scale, slab * scale, 12
+    for k, (fill, dash) in enumerate(((GREY, "3 3"), (BLUE, ""))):
+        d.rect(x0, y0 - (2 - k) * (depth + gap), side, depth, fill, dash=dash)
+    for k, (fill, dash) in enumerate(((GREY, "3 3"), (ORANGE, ""))):
+        d.rect(x0 - (2 - k) * (depth + gap), y0, depth, side, fill, dash=dash)
+    d.text(x0 + side / 2, y0 - 2 * (depth + gap) - 12, f"slabs of b: {slab} k × {size} columns n", anchor="middle", size=SMALL)
+    d.text(x0 + side / 2, y0 - gap - depth / 2, "multiplied", anchor="middle", size=SMALL)
+    d.text(x0 + side / 2, y0 - 2 * gap - 1.5 * depth, "the next, on its way", anchor="middle", size=SMALL)
+    d.lines(20, y0 + side + 18, f"slabs of a: {slab} k × {size} rows m", size=SMALL)
+    d.rect(x0, y0, side, side, GREEN)
+    thread_row, thread_column, group = 5, 3, 4
+    for i in range(sums // group):
+        for j in range(sums // group):
+            row, column = (i * threads + thread_row) * group, (j * threads + thread_column) * group
+            y, x = y0 + row * scale, x0 + column * scale
+            d.rect(x, y0 - depth - gap, group * scale, depth, STRONG, stroke="none")
+            d.rect(x0 - depth - gap, y, depth, group * scale, STRONG, stroke="none")
+            d.rect(x, y, group * scale, group * scale, STRONG)
+    d.text(x0 + side / 2, y0 + side - 14, f"tile of out: {size} × {size}, {threads**2} threads", anchor="middle", size=SMALL)
+    x, width = 420, 62
+    d.lines(x, 64, f"A thread keeps {sums} × {sums} sums in registers: {group} × {group}", "in each quarter of the tile. "
+            "For each k it reads 8 + 8", "numbers of the slabs in shared memory, 4 at a", "time (red), and adds 64 products.",
+            size=SMALL)  # fmt: skip
+    d.path((x, 152), (WIDTH - 20, 152), stroke=EDGE)
+    d.lines(x, 174, "Few tiles: the reduction is split over blocks.", "Each leaves its sums; the last one to arrive adds",
+            "them in the order of the splits.", size=SMALL)  # fmt: skip
+    for s in range(3):
+        left = x + s * (width + 32)
+        d.box(left, 240, width, 40, f"split {s}", ORANGE if s % 2 else BLUE, size=SMALL)
+        d.path((left + width / 2, 282), (left + width / 2, 306), arrow=True)
+        d.box(left, 308, width, 34, "sums", GREEN, size=SMALL)
+        if s:
+            d.text(left - 16, 325, "+", anchor="middle", size=LARGE)
+    d.span(x, 236, 3 * width + 64, "k", below=False, code=True, size=SMALL)
+    d.path((x + 1.5 * width + 32, 344), (x + 1.5 * width + 32, 372), arrow=True)
+    d.box(x, 374, 3 * width + 64, 34, "tile of out, with the bias", GREEN, size=SMALL)
+    d.save()
+
+
 if __name__ == "__main__":
-    for draw in (phases, interleave, tile):
+    for draw in (phases, interleave, tile, panels, gpu_tile):
         draw()
