@@ -4,10 +4,12 @@ Here belong the drawings, one function for each, and the few shapes that they ar
 cells of a picture follow from the numbers at the top of its function. Standard library only.
 """
 
+import ast
 from html import escape
 from pathlib import Path
 
 STATIC = Path(__file__).parent / "_static"
+HOUSE = Path(__file__).parents[1] / "tests" / "test_architecture.py"
 WIDTH = 720  # of a page: one unit is a pixel there, so that text has the size that is written here
 SMALL, NORMAL, LARGE = 11.5, 13, 15
 
@@ -268,7 +270,7 @@ def gpu_tile():
     """Draw a tile of the contraction on a GPU: slabs, the sums of a thread, splits of the reduction."""
     size, sums, slab, threads = 128, 8, 8, 16  # rows and columns of a tile, and those of a thread; its threads each way
     scale, x0, y0 = 2.0, 112, 128
-    d = Drawing("gpu_tile", 470, "A block of threads computes a tile of the result from slabs in shared memory")
+    d = Drawing("gpu_tile", 430, "A block of threads computes a tile of the result from slabs in shared memory")
     d.text(20, 26, "out[m, n] = sum of a[m, k] * b[k, n]", size=LARGE, bold=True, code=True)
     side, depth, gap = size * scale, slab * scale, 12
     for k, (fill, dash) in enumerate(((GREY, "3 3"), (BLUE, ""))):
@@ -276,9 +278,9 @@ def gpu_tile():
     for k, (fill, dash) in enumerate(((GREY, "3 3"), (ORANGE, ""))):
         d.rect(x0 - (2 - k) * (depth + gap), y0, depth, side, fill, dash=dash)
     d.text(x0 + side / 2, y0 - 2 * (depth + gap) - 12, f"slabs of b: {slab} k × {size} columns n", anchor="middle", size=SMALL)
-    d.text(x0 + side / 2, y0 - gap - depth / 2, "multiplied", anchor="middle", size=SMALL)
-    d.text(x0 + side / 2, y0 - 2 * gap - 1.5 * depth, "the next, on its way", anchor="middle", size=SMALL)
-    d.lines(20, y0 + side + 18, f"slabs of a: {slab} k × {size} rows m", size=SMALL)
+    d.text(x0 + 0.81 * side, y0 - gap - depth / 2, "multiplied", anchor="middle", size=SMALL)
+    d.text(x0 + side / 2, y0 - 2 * gap - 1.5 * depth, "the next one, on its way", anchor="middle", size=SMALL)
+    d.lines(20, y0 + side + 18, f"slabs of a: {slab} k × {size} rows m, of the large tile for float32", size=SMALL)
     d.rect(x0, y0, side, side, GREEN)
     thread_row, thread_column, group = 5, 3, 4
     for i in range(sums // group):
@@ -290,25 +292,103 @@ def gpu_tile():
             d.rect(x, y, group * scale, group * scale, STRONG)
     d.text(x0 + side / 2, y0 + side - 14, f"tile of out: {size} × {size}, {threads**2} threads", anchor="middle", size=SMALL)
     x, width = 420, 62
-    d.lines(x, 64, f"A thread keeps {sums} × {sums} sums in registers: {group} × {group}", "in each quarter of the tile. "
-            "For each k it reads 8 + 8", "numbers of the slabs in shared memory, 4 at a", "time (red), and adds 64 products.",
+    d.lines(x, 62, f"A thread keeps {sums} × {sums} sums in registers,", f"{group} × {group} in each quarter of the tile (red).",
+            f"For each k it reads {sums} + {sums} numbers of the slabs,", f"four at a time, and adds {sums**2} products.",
             size=SMALL)  # fmt: skip
-    d.path((x, 152), (WIDTH - 20, 152), stroke=EDGE)
-    d.lines(x, 174, "Few tiles: the reduction is split over blocks.", "Each leaves its sums; the last one to arrive adds",
-            "them in the order of the splits.", size=SMALL)  # fmt: skip
+    d.path((x, 144), (WIDTH - 20, 144), stroke=EDGE)
+    d.lines(x, 166, "Few tiles: the reduction is split over blocks.", "Each leaves its sums in memory; the last one",
+            "to arrive adds them in the order of splits.", size=SMALL)  # fmt: skip
     for s in range(3):
         left = x + s * (width + 32)
-        d.box(left, 240, width, 40, f"split {s}", ORANGE if s % 2 else BLUE, size=SMALL)
-        d.path((left + width / 2, 282), (left + width / 2, 306), arrow=True)
+        d.box(left, 252, width, 36, f"split {s}", GREY, size=SMALL)
+        d.path((left + width / 2, 290), (left + width / 2, 306), arrow=True)
         d.box(left, 308, width, 34, "sums", GREEN, size=SMALL)
         if s:
             d.text(left - 16, 325, "+", anchor="middle", size=LARGE)
-    d.span(x, 236, 3 * width + 64, "k", below=False, code=True, size=SMALL)
+    d.span(x, 246, 3 * width + 64, "k", below=False, code=True, size=SMALL)
     d.path((x + 1.5 * width + 32, 344), (x + 1.5 * width + 32, 372), arrow=True)
     d.box(x, 374, 3 * width + 64, 34, "tile of out, with the bias", GREEN, size=SMALL)
     d.save()
 
 
+# Where a room stands on its floor: left end, width, colour.
+ROOMS = {
+    "__main__": (114, 90, GREY), "__init__": (310, 150, GREY), "cli": (114, 90, BLUE), "conversion": (114, 90, BLUE),
+    "demo": (310, 150, GREY), "files": (114, 90, GREY), "training": (472, 140, PURPLE), "options": (530, 82, GREY),
+    "progress": (618, 82, GREY), "solvers": (530, 82, GREY), "resampling": (114, 130, BLUE), "torch": (340, 90, PURPLE),
+    "layer": (462, 150, PURPLE), "polyphase": (114, 130, BLUE), "interchange": (306, 78, GREY),
+    "formats": (406, 52, GREY), "storage": (462, 54, GREY), "initializers": (530, 82, GREY),
+    "_properties": (618, 82, GREY), "functional": (310, 150, ORANGE), "gradients": (490, 122, ORANGE),
+    "streaming": (114, 90, GREY), "gpu": (310, 150, ORANGE), "lazy": (114, 90, GREY), "arguments": (490, 122, ORANGE),
+    "boundaries": (114, 76, GREY), "overlap_save": (194, 90, GREY), "backends": (114, 586, GREEN),
+    "backends.cpu": (114, 288, GREEN), "backends.cuda": (412, 288, GREEN), "device_array": (412, 288, GREY),
+    "geometry": (114, 288, ORANGE),
+}  # fmt: skip
+NAMES = {
+    "training": "training: trainnet", "resampling": "resampling: upfirdn", "torch": "torch module", "layer": "layer, as MATLAB's",
+    "functional": "functional", "__init__": "__init__: the names", "backends": "backends: which machine serves a call",
+    "geometry": "geometry: every integer of a call", "device_array": "device_array: whose memory it is",
+}  # fmt: skip
+MACHINES = {
+    "backends.cpu": ("from arrays: forward, backward, polyphase", "kernels: panels, fir, scatter, rational,",
+                     "columns, grad_x, grad_weight, grad_bias", "under them: pack, staging, tile, threads, jit"),
+    "backends.cuda": ("from arrays: operators, gradients, polyphase", "integers and launches: problems, launch",
+                      "kernels: contraction, fir, rates, sums", "under them: views, memory, access, compiler"),
+}  # fmt: skip
+CALL = {
+    "functional": "1", "arguments": "2", "geometry": "3", "gpu": "4", "backends": "5", "backends.cpu": "6",
+    "backends.cuda": "6",
+}  # fmt: skip
+STOREYS = ((0, 4, "commands"), (4, 7, "training"), (7, 8, "faces"), (8, 9, "their parts"), (9, 13, "operators"),
+           (13, 15, "machines"), (15, 16, "ground"))  # fmt: skip
+
+
+def dataflow():
+    """Draw the package as a house, and the way of a call from its roof to the kernels."""
+    tree = ast.parse(HOUSE.read_text(encoding="utf-8"))
+    # The test holds the floors, so the picture cannot have others.
+    (floors,) = (ast.literal_eval(node.value) for node in tree.body
+                 if isinstance(node, ast.Assign) and node.targets[0].id == "FLOORS")  # fmt: skip
+    pitch, height, top, tall = 38, 26, 50, 112
+    heights = [tall if "backends.cpu" in rooms else height for rooms in floors]
+    ys = [top + sum(heights[:k]) + (pitch - height) * k for k in range(len(floors))]
+    level = {room: k for k, rooms in enumerate(floors) for room in rooms}
+    d = Drawing("dataflow", ys[-1] + height + 80, "The rooms of the package, floor by floor, and the way of a call")
+    d.text(20, 26, "From call to kernel: imports and data go downwards", size=LARGE, bold=True)
+    for first, end, words in STOREYS:
+        y, bottom = ys[first], ys[end - 1] + heights[end - 1]
+        d.path((100, y), (94, y), (94, bottom), (100, bottom), stroke=FAINT)
+        d.text(88, (y + bottom) / 2, words, anchor="end", size=SMALL, fill=FAINT)
+
+    for room, to, x in (("cli", "conversion", 159), ("resampling", "polyphase", 179), ("torch", "functional", 395),
+                        ("functional", "gpu", 385), ("gpu", "backends", 385), ("training", "layer", 500),
+                        ("backends", "backends.cpu", 258), ("backends", "backends.cuda", 556)):  # fmt: skip
+        d.path((x, ys[level[room]] + heights[level[room]]), (x, ys[level[to]] - 2), arrow=True)
+    middle = {room: ys[k] + heights[k] / 2 for room, k in level.items()}
+    for points in (
+        ((204, middle["conversion"]), (224, middle["conversion"]), (224, ys[level["resampling"]] - 2)),
+        ((244, middle["polyphase"]), (294, middle["polyphase"]), (294, ys[level["backends"]] - 2)),
+        ((523, ys[level["layer"]] + height), (523, middle["functional"]), (462, middle["functional"])),
+        ((540, ys[level["gradients"]] + height), (540, middle["gpu"]), (462, middle["gpu"])),
+    ):
+        d.path(*points, arrow=True)
+    for room in sorted(level, key=lambda room: (level[room], room)):
+        x, width, fill = ROOMS[room]
+        y, words = ys[level[room]], NAMES.get(room, room)
+        d.box(x, y, width, heights[level[room]], "" if room in MACHINES else words, fill, size=SMALL, round_=4)
+        if room in MACHINES:
+            d.text(x + width / 2, y + 16, room.replace(".", "/"), anchor="middle", size=NORMAL, bold=True)
+            d.lines(x + 10, y + 40, *MACHINES[room], size=SMALL)
+        if room in CALL:
+            d.shapes.append(f'<circle cx="{x:g}" cy="{y + 3:g}" r="9" fill="{STRONG}"/>')
+            d.text(x, y + 3, CALL[room], anchor="middle", size=SMALL, fill="#ffffff", bold=True)
+    d.box(530, top, 170, height, "reference: stands outside", PAPER, stroke=FAINT, size=SMALL, round_=4)
+    d.lines(114, ys[-1] + height + 24, "conv_transpose1d: 1 the call; 2 its arguments are checked; 3 its integers are worked out;",
+            "4, 5 a machine is chosen; 6 views of the arrays, a kernel and its launch.",
+            "Blue: signals. Orange: arrays. Purple: layers. Green: machines.", size=SMALL)  # fmt: skip
+    d.save()
+
+
 if __name__ == "__main__":
-    for draw in (phases, interleave, tile, panels, gpu_tile):
+    for draw in (phases, interleave, tile, panels, gpu_tile, dataflow):
         draw()
