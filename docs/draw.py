@@ -22,10 +22,9 @@ STRONG = "#c2452d"  # what the eye should go to first
 class Drawing:
     """Shapes on a light panel, which keeps its colours legible on a page of any theme."""
 
-    def __init__(self, name: str, height: int, title: str) -> None:
-        self.name, self.title = name, title
+    def __init__(self, height: int, title: str) -> None:
+        self.height, self.title = height, title
         self.shapes: list[str] = []
-        self.height = height
 
     def rect(self, x, y, width, height, fill="none", stroke=INK, *, weight=1.0, round_=0.0, dash=""):
         """Draw a rectangle."""
@@ -79,8 +78,8 @@ class Drawing:
         self.path((x + 1, y), (x + 1, y + depth), (x + width - 1, y + depth), (x + width - 1, y))
         self.text(x + width / 2, y + depth * (3 if below else 2.6), words, anchor="middle", **style)
 
-    def save(self):
-        """Write the file."""
+    def svg(self) -> str:
+        """Return the text of the file."""
         head = (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {self.height}" width="{WIDTH}"'
             f" height=\"{self.height}\" font-family=\"system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif\""
@@ -91,8 +90,7 @@ class Drawing:
             f'<rect x="0.5" y="0.5" width="{WIDTH - 1}" height="{self.height - 1}" rx="10" fill="{PAPER}"'
             f' stroke="{EDGE}"/>\n'
         )
-        text = head + "\n".join(self.shapes) + "\n</svg>\n"
-        (STATIC / f"{self.name}.svg").write_text(text, encoding="utf-8")
+        return head + "\n".join(self.shapes) + "\n</svg>\n"
 
 
 def phases():
@@ -100,7 +98,7 @@ def phases():
     stride, taps, length, left, right = 3, 5, 4, 1, 1
     full = (length - 1) * stride + taps
     cell, x0, row = 40, 128, 28
-    d = Drawing("phases", 442, "Scattered filters that add up, and the phases of the output")
+    d = Drawing(442, "Scattered filters that add up, and the phases of the output")
     d.heading(26, f"stride {stride}, {taps} taps: every sample adds a scaled filter")
     for i in range(length):
         y, x = 52 + i * 36, x0 + i * stride * cell
@@ -129,7 +127,7 @@ def phases():
         d.box(x0, y + 18 + r * 25, 70, 21, f"phase {r}", PHASES[r])
         d.text(x0 + 84, y + 28.5 + r * 25, f"full[{stride * q + r}] = {' + '.join(terms)}", code=True)
     d.text(x0 + 250, y + 28.5 + 50, "one tap fewer", fill=FAINT)
-    d.save()
+    return d
 
 
 def woven(rows):
@@ -150,7 +148,7 @@ def interleave():
     rows = [[stride * q + r for q in range(lanes)] for r in range(stride)]
     steps = [rows, *woven(rows)[1:]]
     names = ("sums, a row for each phase", "first shuffles", "second shuffles")
-    d = Drawing("interleave", 306, "Rows of phases in registers, interleaved by shuffles while they are stored")
+    d = Drawing(306, "Rows of phases in registers, interleaved by shuffles while they are stored")
     column = lanes * cell + 84
     d.heading(26, "stride 4: four rows in registers become one run of outputs")
     for s, vectors in enumerate(steps):
@@ -177,14 +175,14 @@ def interleave():
         f"stores. Drawn with {lanes} lanes; AVX-512 has 16.",
         fill=FAINT,
     )
-    d.save()
+    return d
 
 
 def tile():
     """Draw the register tile: scalars of A against vectors of B."""
     rows, vectors, lanes, depth, now = 6, 2, 8, 8, 3
     cell, height, x0, y0 = 20, 26, 272, 66
-    d = Drawing("tile", 496, "The register tile: scalars broadcast against vectors, summed over channels and taps")
+    d = Drawing(496, "The register tile: scalars broadcast against vectors, summed over channels and taps")
     d.heading(26, "acc[r][v] += A[r] * B[v]", code=True)
     acc_x, acc_y, a_x, width = x0, y0 + depth * cell + 44, x0 - depth * cell - 30, lanes * cell
     for k in range(depth):
@@ -216,14 +214,14 @@ def tile():
     d.lines(right, acc_y + 40, "in registers", "for all steps", "of a block")
     d.text(20, acc_y + rows * height + 30, "6 × 2 sums + 2 vectors + 1 scalar = 15 of 16 registers (AVX2, SSE)")
     d.text(20, acc_y + rows * height + 50, "12 × 2 sums + 2 vectors + 1 scalar = 27 of 32 registers (AVX-512, NEON)")
-    d.save()
+    return d
 
 
 def panels():
     """Draw how weights are packed, and an item: staged samples, a panel, sums."""
     stride, taps, filters = 3, 5, 4
     cell, row = 26, 22
-    d = Drawing("panels", 620, "Packed panels of weights, and one item of work: staged samples, a panel, sums")
+    d = Drawing(620, "Packed panels of weights, and one item of work: staged samples, a panel, sums")
     d.heading(26, "Packed once: panels of filters side by side, phase after phase")
     d.text(20, 52, f"weights of a channel, {taps} taps")
     for f in range(filters):
@@ -281,14 +279,14 @@ def panels():
         "For each block of the reduction: stage, then the tile runs over all panels and rows; a panel stays in L1.",
         "Then bias and crop; squares of filters × outputs are transposed in registers and stored as vectors.",
     )
-    d.save()
+    return d
 
 
 def gpu_tile():
     """Draw a tile of the contraction on a GPU: slabs, the sums of a thread, splits of the reduction."""
     size, sums, slab, threads = 128, 8, 8, 16  # rows and columns of a tile, and those of a thread; its threads each way
     scale, x0, y0 = 2.0, 112, 128
-    d = Drawing("gpu_tile", 430, "A block of threads computes a tile of the result from slabs in shared memory")
+    d = Drawing(430, "A block of threads computes a tile of the result from slabs in shared memory")
     d.heading(26, "out[m, n] = sum of a[m, k] * b[k, n]", code=True)
     side, depth, gap = size * scale, slab * scale, 12
     for k, (fill, dash) in enumerate(((GREY, "3 3"), (BLUE, ""))):
@@ -336,7 +334,7 @@ def gpu_tile():
     d.span(x, 246, 3 * width + 64, "k", below=False, code=True)
     d.path((x + 1.5 * width + 32, 344), (x + 1.5 * width + 32, 372), arrow=True)
     d.box(x, 374, 3 * width + 64, 34, "tile of out, with the bias", GREEN)
-    d.save()
+    return d
 
 
 # Where a room stands on its floor: left end, width, colour.
@@ -345,12 +343,12 @@ ROOMS = {
     "demo": (310, 150, GREY), "files": (114, 90, GREY), "training": (472, 140, PURPLE), "options": (530, 82, GREY),
     "progress": (618, 82, GREY), "solvers": (530, 82, GREY), "resampling": (114, 170, BLUE),
     "torch": (306, 140, PURPLE), "layer": (462, 238, PURPLE), "polyphase": (114, 130, BLUE),
-    "interchange": (306, 78, GREY), "formats": (406, 52, GREY), "storage": (462, 54, GREY), "initializers": (530, 82, GREY),
-    "_properties": (618, 82, GREY), "functional": (310, 150, ORANGE), "gradients": (490, 210, ORANGE),
-    "streaming": (114, 90, GREY), "gpu": (310, 150, ORANGE), "lazy": (114, 90, GREY), "arguments": (490, 122, ORANGE),
-    "boundaries": (114, 76, GREY), "overlap_save": (194, 90, GREY), "backends": (114, 586, GREEN),
-    "backends.cpu": (114, 288, GREEN), "backends.cuda": (412, 288, GREEN), "device_array": (412, 288, GREY),
-    "geometry": (114, 288, ORANGE),
+    "interchange": (306, 78, GREY), "formats": (406, 52, GREY), "storage": (462, 54, GREY),
+    "initializers": (530, 82, GREY), "_properties": (618, 82, GREY), "functional": (310, 150, ORANGE),
+    "gradients": (490, 210, ORANGE), "streaming": (114, 90, GREY), "gpu": (310, 150, ORANGE), "lazy": (114, 90, GREY),
+    "arguments": (490, 122, ORANGE), "boundaries": (114, 76, GREY), "overlap_save": (194, 90, GREY),
+    "backends": (114, 586, GREEN), "backends.cpu": (114, 288, GREEN), "backends.cuda": (412, 288, GREEN),
+    "device_array": (412, 288, GREY), "geometry": (114, 288, ORANGE),
 }  # fmt: skip
 SAYS = {
     "__init__": "__init__: the names", "training": "training: trainnet",
@@ -385,7 +383,7 @@ def dataflow():
     heights = [112 if rooms & MACHINES.keys() else 44 if rooms & NAMES.keys() else height for rooms in floors]
     ys = [top + sum(heights[:k]) + gap * k for k in range(len(floors))]
     level = {room: k for k, rooms in enumerate(floors) for room in rooms}
-    d = Drawing("dataflow", ys[-1] + height + 80, "The rooms of the package, floor by floor, and the way of a call")
+    d = Drawing(ys[-1] + height + 80, "The rooms of the package, floor by floor, and the way of a call")
     d.heading(26, "From call to kernel: imports and data go downwards")
     for first, end, words in STOREYS:
         y, bottom = ys[first], ys[end - 1] + heights[end - 1]
@@ -427,9 +425,11 @@ def dataflow():
         "4, 5 a machine is chosen; 6 views of the arrays, a kernel and its launch.",
         "Blue: signals. Orange: arrays. Purple: layers. Green: machines.",
     )
-    d.save()
+    return d
 
+
+DRAWINGS = (phases, interleave, tile, panels, gpu_tile, dataflow)
 
 if __name__ == "__main__":
-    for draw in (phases, interleave, tile, panels, gpu_tile, dataflow):
-        draw()
+    for draw in DRAWINGS:
+        (STATIC / f"{draw.__name__}.svg").write_text(draw().svg(), encoding="utf-8")
