@@ -1,4 +1,4 @@
-"""The documentation's drawings are those that `docs/draw.py` draws of this state of the package, and each is on one page."""
+"""The drawings of the documentation are what `docs/draw.py` draws of this state of the package, each on one page."""
 
 import re
 import runpy
