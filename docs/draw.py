@@ -348,12 +348,12 @@ ROOMS = {
     "gradients": (490, 210, ORANGE), "streaming": (114, 90, GREY), "gpu": (310, 150, ORANGE), "lazy": (114, 90, GREY),
     "arguments": (490, 122, ORANGE), "boundaries": (114, 76, GREY), "overlap_save": (194, 90, GREY),
     "backends": (114, 586, GREEN), "backends.cpu": (114, 288, GREEN), "backends.cuda": (412, 288, GREEN),
-    "device_array": (412, 288, GREY), "geometry": (114, 288, ORANGE),
+    "device_array": (412, 176, GREY), "geometry": (114, 288, ORANGE), "sources": (600, 100, GREY),
 }  # fmt: skip
 SAYS = {
     "__init__": "__init__: the names", "training": "training: trainnet",
     "backends": "backends: which machine serves a call",
-    "geometry": "geometry: every integer of a call", "device_array": "device_array: whose memory it is",
+    "geometry": "geometry: every integer of a call", "device_array": "device_array: whose it is",
 }  # fmt: skip
 NAMES = {
     "resampling": "upfirdn, resample_poly", "torch": "ConvTranspose1d", "layer": "TransposedConvolution1DLayer",
@@ -362,7 +362,7 @@ NAMES = {
 MACHINES = {
     "backends.cpu": ("from arrays: forward, backward, polyphase", "kernels: panels, fir, scatter, rational,",
                      "columns, grad_x, grad_weight, grad_bias", "under them: pack, staging, tile, threads, jit"),
-    "backends.cuda": ("from arrays: operators, gradients, polyphase", "integers and launches: problems, launch",
+    "backends.cuda": ("from arrays: forward, backward, polyphase", "integers and launches: problems, launch",
                       "kernels: contraction, fir, rates, sums", "under them: views, memory, compiler"),
 }  # fmt: skip
 CALL = {

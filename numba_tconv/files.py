@@ -1,7 +1,7 @@
 """Signals in files, read and written in blocks: .wav, .npy, .csv, and raw float32 on a pipe.
 
-Here belong the formats; what happens to the blocks in between is `cli.py`'s business. A block is (samples, channels),
-for .npy an array of any shape with time as its first axis. No file is held in memory.
+Here belong the formats; what happens to the blocks in between is `conversion.py`'s business. A block is (samples,
+channels), for .npy an array of any shape with time as its first axis. No file is held in memory.
 """
 
 import os

@@ -1,7 +1,8 @@
 """The transposed convolution of arrays: `conv_transpose1d`, and the plan `ConvTranspose1d` for repeated calls.
 
 Arguments are checked by `arguments.py`, the integers are `geometry.py`'s, the arithmetic is a backend's, gradients are
-the business of `gradients.py`. All faces of the package (layer, resampling, training) come through here.
+the business of `gradients.py`. The layer, training and PyTorch's module come through here; `resampling.py`'s
+signals go through `polyphase.py`.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -18,6 +19,7 @@ from numba_tconv.arguments import (
     check_bias,
     check_channels,
     check_no_out,
+    check_one_place,
     check_options,
     check_out,
     check_stream,
@@ -236,7 +238,7 @@ def conv_transpose1d(
     ):
         dtype = result_dtype(x.dtype, weight.dtype)
         _check_kind(bias, dtype)
-        operator = gpu.backend().Operator(weight, bias, options.groups)
+        operator = gpu.backend("forward").Operator(weight, bias, options.groups)
         return gpu.forward(operator, shape, x, filters, dtype, out, inputs, stream)
     if stream is not None:
         check_stream(stream, x)
@@ -314,7 +316,7 @@ class ConvTranspose1d:
     @cached_property
     def _on_gpu(self) -> Any:
         """The weights on the GPU."""
-        return gpu.backend().Operator(self._weight, self._bias, self._options.groups)
+        return gpu.backend("forward").Operator(self._weight, self._bias, self._options.groups)
 
     def __call__(self, x: ArrayLike, out: Any = None, *, stream: Any = None) -> Any:
         """Return the transposed convolution of `x`.
@@ -439,6 +441,7 @@ class _Streamed:
         left = shape.left + begin - first * shape.stride
         part = window(x.shape[-1], shape.filter_size, shape.stride, shape.dilation, left, out.shape[-1])
         plan, x, out = self._plan, gpu.with_batch(x), gpu.with_batch(out)
+        check_one_place(weight=plan._weight)
         if plan._device == "cuda":
             plan._on_gpu.run(part, x, out, computed_dtype(out.dtype), None)
             return

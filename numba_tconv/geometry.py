@@ -1,7 +1,7 @@
 """Every integer of a transposed convolution, worked out once: lengths, crops, branches, taps, halo.
 
 Here belongs all arithmetic on options (stride, padding, dilation, ...). Kernels read its results and never see an
-option. Standard library only; arrays and dtypes are `functional.py`'s business.
+option. Standard library only; arrays and dtypes are `arguments.py`'s business.
 
 The operation scatters every input sample over the filter (Dumoulin and Visin, arXiv:1603.07285, relationship 14, and
 PyTorch's `ConvTranspose1d`; in their letters K = k, stride = s, dilation = d, output_padding = a)::

@@ -5,6 +5,7 @@ Here belongs what forward and backward pass share; the arithmetic is `backends/c
 
 from contextlib import AbstractContextManager
 from functools import cache
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -17,18 +18,16 @@ from numba_tconv.geometry import Geometry
 
 
 @cache
-def backend() -> ModuleType:
-    """Return the CUDA backend; the first call imports the package that compiles for GPUs."""
-    from numba_tconv.backends.cuda import operators
-
-    return operators
+def backend(name: str) -> ModuleType:
+    """Return a module of the CUDA backend; the first call imports the package that compiles for GPUs."""
+    return import_module(f"numba_tconv.backends.cuda.{name}")
 
 
 def first_served(device: str, weight: Any) -> int:
     """Return of how many samples of x on `serves` has to be asked: small calls have no microsecond for it."""
     if device == "cuda" or type(weight) is not np.ndarray:
         return 0
-    return FEWEST_PRODUCTS // 4 // weight.size
+    return FEWEST_PRODUCTS // 4 // weight.size  # complex samples and weights have four products each
 
 
 def serves(device: str, shape: Geometry, x: Any, weight: Any, **others: Any) -> bool:
@@ -59,12 +58,12 @@ def result_like(x: Any, shape: tuple[int, ...], dtype: np.dtype[Any], out: Any, 
     """Allocate or check the output: in the memory that x lies in, and there by the library that x comes from."""
     if out is not None:
         return check_out(out, shape, dtype, (x, *inputs))
-    return backend().new_like(x, shape, dtype) if isinstance(x, DeviceArray) else np.empty(shape, dtype)
+    return backend("views").new_like(x, shape, dtype) if isinstance(x, DeviceArray) else np.empty(shape, dtype)
 
 
 def of(x: Any) -> AbstractContextManager[Any]:
     """Make the GPU that x lies on the current one; host arrays go to the one that is."""
-    return backend().on_device(x.device if isinstance(x, DeviceArray) else None)  # type: ignore[no-any-return]
+    return backend("memory").on_device(x.device if isinstance(x, DeviceArray) else None)  # type: ignore[no-any-return]
 
 
 def kept(array: Any) -> Any:

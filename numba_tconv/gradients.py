@@ -203,7 +203,9 @@ def _on_gpu(
             raise TypeError(f"grad_output on a GPU must be complex where x or weight is; got {grad_output.dtype}")
         grad_output = grad_output.astype(result)
     with gpu.of(x):
-        backward = gpu.backend().Backward(shape, grad_output, x, weight, groups, computed_dtype(result), stream)
+        backward = gpu.backend("backward").Backward(
+            shape, grad_output, x, weight, groups, computed_dtype(result), stream
+        )
         gradients = {name: gpu.result_like(x, *how, None, ()) for name, how in asked.items()}
         for name, gradient in gradients.items():
             backward.write(name, gpu.with_batch(gradient) if name == "x" else gradient)

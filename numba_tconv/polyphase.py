@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from numba_tconv.arguments import computed_dtype
 from numba_tconv.boundaries import extended
+from numba_tconv.gpu import backend
 from numba_tconv.overlap_save import write_by_fft
 
 Array = NDArray[Any]
@@ -43,14 +44,6 @@ def result_shape(h: tuple[int, ...], x: tuple[int, ...], axis: int, count: int) 
 def _cpu() -> ModuleType:
     """Return the CPU backend; the first call imports Numba."""
     from numba_tconv.backends.cpu import polyphase
-
-    return polyphase
-
-
-@cache
-def _cuda() -> ModuleType:
-    """Return the CUDA backend; the first call imports the package that compiles for GPUs."""
-    from numba_tconv.backends.cuda import polyphase
 
     return polyphase
 
@@ -115,7 +108,9 @@ class Polyphase:
         if out.size == 0:
             return
         if self.on_gpu:
-            _cuda().write(self.h, self.up, self.down, x, axis, left, out, computed_dtype(out.dtype), self._stream)
+            backend("polyphase").write(
+                self.h, self.up, self.down, x, axis, left, out, computed_dtype(out.dtype), self._stream
+            )
         elif self.by_fft:
             write_by_fft(self.h, self.up, self.down, np.moveaxis(x, axis, -1), left, np.moveaxis(out, axis, -1))
         elif self.h.ndim == 1:

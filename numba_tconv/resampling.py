@@ -19,7 +19,7 @@ from numba_tconv.arguments import (
     computed_dtype,
     is_lazy,
 )
-from numba_tconv.backends import Work, check_device, serves_on_gpu
+from numba_tconv.backends import DEFAULT, FEWEST_PRODUCTS, Work, check_device, serves_on_gpu
 from numba_tconv.boundaries import MODES
 from numba_tconv.device_array import is_on_gpu
 from numba_tconv.geometry import as_integer
@@ -135,7 +135,7 @@ class _Plan(NamedTuple):
     down: int
     axis: int
     by_fft: bool
-    on_gpu: bool
+    work: Work
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
@@ -153,27 +153,28 @@ def _plan(
         raise ValueError(f"x must have at least one sample along axis {axis}; got the shape {x_shape}")
     check_choice("mode", mode, MODES)
     check_choice("method", method, METHODS)
-    device = check_device(device)
+    check_device(device)
     shape = result_shape(h_shape, x_shape, place, full_length(x_shape[place], h_shape[-1], up, down))
     by_fft = method == "fft" or (method == "auto" and fft_is_faster(h_shape[-1], up, down))
     dtype = result_dtype(h_dtype, x_dtype)
     parts = (1 + (x_dtype.kind == "c")) * (1 + (h_dtype.kind == "c"))
     samples, products = prod(x_shape) + prod(shape), prod(shape) * -(-h_shape[-1] // up) * parts
     work = Work(products, samples * dtype.itemsize, computed_dtype(dtype).itemsize)
-    on_gpu = device == "cuda" or (not by_fft and serves_on_gpu(device, work))
-    return _Plan(up, down, place, by_fft, on_gpu, shape, dtype)
+    return _Plan(up, down, place, by_fft, work, shape, dtype)
 
 
 def _polyphase(h: Array, plan: _Plan, x: Array, method: str, device: str, stream: Any) -> Polyphase:
     """Return the filter on the machine that serves a call."""
-    if type(x) is type(h) is np.ndarray and stream is None and not plan.on_gpu:  # a microsecond less for small calls
-        return Polyphase(h, plan.up, plan.down, by_fft=plan.by_fft)
-    address, on_gpu = check_stream(stream, x), is_on_gpu(x)
+    is_small = plan.work.products < FEWEST_PRODUCTS
+    if is_small and device != "cuda" and DEFAULT != "cuda" and type(x) is type(h) is np.ndarray and stream is None:
+        return Polyphase(h, plan.up, plan.down, by_fft=plan.by_fft)  # a microsecond less for small calls
+    address, on_gpu, served = check_stream(stream, x), is_on_gpu(x), check_device(device)
     if on_gpu:
         check_on_gpu(device)
     else:
         check_one_place(h=h)
-        on_gpu = plan.on_gpu and not is_lazy(x)
+        # Long filters are transformed on the CPU, unless a GPU is asked for.
+        on_gpu = not is_lazy(x) and (served == "cuda" or not plan.by_fft) and serves_on_gpu(served, plan.work)
     if on_gpu and method == "fft":
         raise ValueError("method must be 'auto' or 'direct' on a GPU; got 'fft'")
     return Polyphase(h, plan.up, plan.down, by_fft=plan.by_fft and not on_gpu, on_gpu=on_gpu, stream=address)

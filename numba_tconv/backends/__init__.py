@@ -1,4 +1,4 @@
-"""Which machine serves a call: the CPU, or an NVIDIA GPU. The one room that knows of both.
+"""Which machine serves a call: the CPU, or an NVIDIA GPU.
 
 Arrays on a GPU are computed there. For host arrays `device` decides; and for 'auto', whether a GPU saves clearly more
 than it takes to copy them there and back.
@@ -12,7 +12,7 @@ from typing import NamedTuple
 DEVICES = ("auto", "cpu", "cuda")
 
 # Read once: a look into the environment costs a microsecond, a tenth of a small call.
-_DEFAULT = os.environ.get("NUMBA_TCONV_DEVICE", "auto")
+DEFAULT = os.environ.get("NUMBA_TCONV_DEVICE", "auto")
 
 # What `gpu_pays` assumes, all of it cautious: multiply-adds a second of one core and of a GPU, by the bytes of a number
 # (double precision is a sixty-fourth of single on most GPUs), bytes a second to and from it, seconds for a launch.
@@ -60,7 +60,7 @@ def check_device(device: object) -> str:
     """
     if not isinstance(device, str):
         raise TypeError(f"device must be 'auto', 'cpu' or 'cuda'; got {device!r}")
-    name, value = ("NUMBA_TCONV_DEVICE", _DEFAULT) if device == "auto" else ("device", device)
+    name, value = ("NUMBA_TCONV_DEVICE", DEFAULT) if device == "auto" else ("device", device)
     if value not in DEVICES:
         raise ValueError(f"{name} must be 'auto', 'cpu' or 'cuda'; got {value!r}")
     if value == "cuda" and missing_for_cuda():

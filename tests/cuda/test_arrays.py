@@ -51,6 +51,8 @@ def test_a_plan_with_weights_on_the_gpu(arrays):
     np.testing.assert_allclose(here(plan(there(x))), reference.scatter(x, weight, bias, stride=2), atol=1e-5)
     with pytest.raises(TypeError, match="weight must be in host memory where x is; got FakeCUDAArray on a GPU"):
         plan(x)
+    with pytest.raises(TypeError, match="weight must be in host memory where x is; got FakeCUDAArray on a GPU"):
+        plan.stream().process(x)
 
 
 def test_out_on_the_gpu(arrays):

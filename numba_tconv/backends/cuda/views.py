@@ -1,4 +1,8 @@
-"""Arrays as kernels take them: flat memory of real numbers on the GPU, and where samples lie in it."""
+"""Arrays as kernels take them: flat memory of real numbers on the GPU, and where samples lie in it.
+
+Here belongs what turns the arrays of a call, which `device_array.py` describes, into arguments of a kernel, uploads and
+new arrays included.
+"""
 
 from typing import Any
 
@@ -6,7 +10,7 @@ import numpy as np
 
 from numba_tconv.backends.cuda import memory
 from numba_tconv.backends.cuda.parts import View
-from numba_tconv.device_array import DTYPES, DeviceArray, as_device_array
+from numba_tconv.device_array import DTYPES, DeviceArray, as_device_array, empty_like
 
 
 def is_complex(array: Any) -> bool:
@@ -44,3 +48,8 @@ def on_gpu(array: Any, real: np.dtype, stream: Any) -> DeviceArray:
 def new(shape: tuple[int, ...], dtype: np.dtype, stream: Any) -> DeviceArray:
     """Return a new array on the GPU."""
     return as_device_array("array", memory.empty(shape, dtype, stream))
+
+
+def new_like(array: DeviceArray, shape: tuple[int, ...], dtype: np.dtype) -> DeviceArray:
+    """Return a new array on the GPU, of the library that another one comes from."""
+    return as_device_array("array", empty_like(array, shape, dtype, memory.empty))

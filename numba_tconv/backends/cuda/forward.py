@@ -8,20 +8,11 @@ from typing import Any
 import numpy as np
 
 from numba_tconv.backends.cuda import fir, launch, memory, problems, staging
-from numba_tconv.backends.cuda.gradients import Backward
-from numba_tconv.backends.cuda.memory import on_device
 from numba_tconv.backends.cuda.parts import parts
 from numba_tconv.backends.cuda.problems import Sizes
 from numba_tconv.backends.cuda.views import flat, is_aligned, is_complex, on_gpu
-from numba_tconv.device_array import DeviceArray, as_device_array, empty_like
+from numba_tconv.device_array import DeviceArray
 from numba_tconv.geometry import Geometry
-
-__all__ = ["Backward", "Operator", "new_like", "on_device"]
-
-
-def new_like(array: DeviceArray, shape: tuple[int, ...], dtype: np.dtype) -> DeviceArray:
-    """Return a new array on the GPU, of the library that another one comes from."""
-    return as_device_array("array", empty_like(array, shape, dtype, memory.empty))
 
 
 class Operator:
