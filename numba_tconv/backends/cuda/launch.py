@@ -25,8 +25,9 @@ TILES = {
     4: {Tile(128, 128, 8, 8, 8, 2): 0.81, Tile(64, 64, 8, 4, 8, 4): 0.69, Tile(16, 256, 4, 8, 8, 4): 0.56},
     8: {Tile(64, 64, 8, 4, 8, 4): 1.0, Tile(32, 32, 4, 4, 8, 8): 1.0, Tile(16, 128, 4, 4, 8, 4): 0.97},
 }
-# Products of complex numbers with a complex result need more registers than the large ones leave.
-COMPLEX_TILES = {
+# For products of complex numbers with a complex result, and for float16, which is converted on its way: they need more
+# registers than the large ones leave.
+SPARING_TILES = {
     4: {Tile(64, 64, 8, 4, 8, 4): 0.65, Tile(16, 256, 4, 8, 8, 4): 0.56},
     8: {Tile(64, 64, 8, 4, 8, 3): 1.0, Tile(32, 32, 4, 4, 8, 8): 1.0, Tile(16, 128, 4, 4, 8, 4): 0.97},
 }
@@ -62,7 +63,7 @@ def _cut(tile: Tile, problem: Problem, available: int) -> Problem:
     return problem._replace(splits=-(-slabs // of_a_split), slabs=of_a_split, weave=weave)
 
 
-def _cost(tile: Tile, problem: Problem, available: int) -> int:
+def cost(tile: Tile, problem: Problem, available: int) -> int:
     """Return the products, and what takes as long, that the busiest multiprocessor has to do."""
     blocks_of_one = -(-tiles_of(tile, problem) * problem.splits // available)
     adding = problem.splits if problem.splits > 1 else 0
@@ -72,7 +73,7 @@ def _cost(tile: Tile, problem: Problem, available: int) -> int:
 def select(tiles: dict[Tile, float], problem: Problem, available: int) -> tuple[Tile, Problem]:
     """Return the tile for a problem, and the problem with its splits, on a GPU of `available` multiprocessors."""
     cuts = {tile: _cut(tile, problem, available) for tile in tiles}
-    best = min(tiles, key=lambda tile: _cost(tile, cuts[tile], available) / tiles[tile])
+    best = min(tiles, key=lambda tile: cost(tile, cuts[tile], available) / tiles[tile])
     return best, cuts[best]
 
 
@@ -125,7 +126,8 @@ def contract(
 ) -> None:
     """Compute a contraction of `arrays` (a, b, bias or None, out) in the type `real`."""
     problem, lanes = problem_and_lanes
-    tiles = COMPLEX_TILES if parts == ALL_COMPLEX else TILES
+    is_half = any(array is not None and array.dtype == np.float16 for array in arrays)
+    tiles = SPARING_TILES if parts == ALL_COMPLEX or is_half else TILES
     tile, problem = select(tiles[real.itemsize], problem, multiprocessors())
     count = tiles_of(tile, problem)
     blocks = count * problem.splits
