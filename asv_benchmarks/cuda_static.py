@@ -13,6 +13,8 @@ multiply-adds at half of the peak. And of both: bytes, each moved once, over the
 launches and clocks are left out.
 """
 
+from __future__ import annotations
+
 import argparse
 import re
 import shutil
@@ -22,23 +24,27 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cuda.bindings import nvjitlink
-from numba.core.types import NamedUniTuple
-
 from asv_benchmarks.workloads import WORKLOADS, Workload
-from numba_tconv.backends.cuda import contraction, fir, launch, problems, rates, sums
-from numba_tconv.backends.cuda.compiler import cuda, types
-from numba_tconv.backends.cuda.parts import ALL_COMPLEX, Parts, View
 from numba_tconv.geometry import geometry
 
 CAPABILITIES = ((7, 5), (8, 0), (9, 0), (10, 0))
-REAL = Parts(1, 1, 1)
-NUMBERS = {4: types.float32, 8: types.float64}
-ACROSS = problems.Lanes(a_along_k=False, b_along_k=False)
-ALONG = problems.Lanes(a_along_k=True, b_along_k=True)
+
+if find_spec("numba_cuda"):  # asv imports every module here, and its environments have no CUDA
+    from cuda.bindings import nvjitlink
+    from numba.core.types import NamedUniTuple
+
+    from numba_tconv.backends.cuda import contraction, fir, launch, problems, rates, sums
+    from numba_tconv.backends.cuda.compiler import cuda, types
+    from numba_tconv.backends.cuda.parts import ALL_COMPLEX, Parts, View
+
+    REAL = Parts(1, 1, 1)
+    NUMBERS = {4: types.float32, 8: types.float64}
+    ACROSS, ALONG = problems.Lanes(False, False), problems.Lanes(True, True)
+    KINDS_OF_PROBLEMS = (problems.Problem, fir.Problem, rates.Problem, rates.Packing, sums.Problem)
 
 
 class Gpu(NamedTuple):
@@ -105,9 +111,6 @@ def variants() -> Iterator[Variant]:
         yield Variant(f"pack float{8 * size}", make, (memory, memory, integers[rates.Packing]))
         make = partial(sums.make_kernel, sums.THREADS, 2, number)
         yield Variant(f"sums float{8 * size}", make, (memory, memory, integers[sums.Problem]))
-
-
-KINDS_OF_PROBLEMS = (problems.Problem, fir.Problem, rates.Problem, rates.Packing, sums.Problem)
 
 
 def code(variant: Variant, capability: tuple[int, int]) -> Code:
@@ -208,6 +211,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--capability", default="", help="7.5, 8.0, 9.0 or 10.0; default: all")
     parser.add_argument("--rows", default="", metavar="REGEX", help="of the roofline")
     options = parser.parse_args(arguments)
+    if not find_spec("numba_cuda"):
+        parser.error("numba-cuda is not installed: pip install 'numba-tconv[cuda]'")
     print("| kernel | capability | registers | shared | stack | spilled | blocks | LDG 16 bytes | multiplying |")
     print("|---|---|---|---|---|---|---|---|---|")
     for capability in CAPABILITIES:
