@@ -8,7 +8,7 @@ import itertools
 import numpy as np
 import pytest
 
-from numba_tconv.backends.cuda.compiler import SIMULATED, types
+from numba_tconv.backends.cuda.compiler import configured, types
 from numba_tconv.backends.cuda.contraction import make_kernel
 from numba_tconv.backends.cuda.parts import parts
 from numba_tconv.backends.cuda.problems import Lanes, Problem, Tile
@@ -17,6 +17,9 @@ TINY = Tile(8, 8, 4, 4, 4, 1)
 UNWRITTEN = 77.0
 
 # Which of a, b and the result are complex.
+# Numba copies host arrays to the GPU and back, which is for tests alone.
+pytestmark = pytest.mark.filterwarnings("ignore:Host array used in CUDA kernel")
+
 REAL = (False, False, False)
 DATA, WEIGHT, ALL, REAL_PART = (False, True, True), (True, False, True), (True, True, True), (True, True, False)
 
@@ -121,7 +124,7 @@ def random_problem(
     return arrays, problem, out.reshape(-1).view(dtype)
 
 
-def check(launch, rng, tile, lanes, are_complex, conjugate, dtype, time=types.int32, **sizes):
+def check(rng, tile, lanes, are_complex, conjugate, dtype, time=types.int32, **sizes):
     """Launch a random problem and compare."""
     arrays, problem, expected = random_problem(rng, tile, are_complex, conjugate, dtype, **sizes)
     real = {"float32": types.float32, "float64": types.float64}[np.dtype(dtype).name]
@@ -132,10 +135,9 @@ def check(launch, rng, tile, lanes, are_complex, conjugate, dtype, time=types.in
     assert not arrived.any()  # ready for the next call
 
 
-def simulate(kernel, blocks, threads, *arguments):
-    """Launch on the simulator."""
-    assert SIMULATED, "run with NUMBA_ENABLE_CUDASIM=1 in the environment"
-    kernel[blocks, threads](*arguments)
+def launch(kernel, blocks, threads, *arguments):
+    """Launch, host arrays copied to the GPU and back."""
+    configured(kernel, blocks, threads, 0)(*arguments)
 
 
 CASES = {
@@ -154,7 +156,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("lanes", [Lanes(False, False), Lanes(True, True)])
 def test_real(name, lanes):
-    check(simulate, np.random.default_rng(1), TINY, lanes, REAL, False, "float32", **CASES[name])
+    check(np.random.default_rng(1), TINY, lanes, REAL, False, "float32", **CASES[name])
 
 
 @pytest.mark.parametrize("are_complex", [DATA, WEIGHT, ALL, REAL_PART])
@@ -164,16 +166,16 @@ def test_complex(are_complex, conjugate, lanes):
     conjugate = conjugate or are_complex == REAL_PART
     for bias in ("real", "complex"):
         sizes = {"m": (3, 3), "n": (3, 2), "k": (2, 3), "gap": 2, "bias": bias}
-        check(simulate, np.random.default_rng(2), TINY, lanes, are_complex, conjugate, "float64", **sizes)
+        check(np.random.default_rng(2), TINY, lanes, are_complex, conjugate, "float64", **sizes)
 
 
 @pytest.mark.parametrize("tile", [Tile(8, 16, 4, 8, 2, 1), Tile(16, 8, 8, 4, 2, 1), Tile(8, 32, 8, 4, 4, 1)])
 def test_tiles(tile):
     sizes = {"m": (3, 4), "n": (3, 7), "k": (2, 3), "splits": 2, "weave": 1}
-    check(simulate, np.random.default_rng(3), tile, Lanes(False, True), ALL, True, "float32", **sizes)
+    check(np.random.default_rng(3), tile, Lanes(False, True), ALL, True, "float32", **sizes)
 
 
 def test_places_in_time_of_64_bits():
     """The first three samples lie before 2**32: with 32 bits they would be behind the end."""
     sizes = {"m": (3, 3), "n": (2, 7), "k": (3, 3), "gap": 2, "later": (1 << 32) - 3}
-    check(simulate, np.random.default_rng(4), TINY, Lanes(False, False), REAL, False, "float32", types.int64, **sizes)
+    check(np.random.default_rng(4), TINY, Lanes(False, False), REAL, False, "float32", types.int64, **sizes)

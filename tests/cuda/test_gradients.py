@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from cases import assert_close, random_values
+from cases import assert_close, random_cases, random_values
 from helpers import ON_GPU, here, small_cases, there
 
 from numba_tconv import ConvTranspose1d, conv_transpose1d_backward, reference
+from numba_tconv.backends.cuda.compiler import SIMULATED
 
-CASES = small_cases(2, 100)
+CASES = small_cases(2, 100) + ([] if SIMULATED else list(random_cases(3, 300)))
 
 
 @pytest.mark.parametrize("number", range(len(CASES)))

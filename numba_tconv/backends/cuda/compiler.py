@@ -5,7 +5,9 @@ the simulator of the latter. Kernels use what all of them accept.
 """
 
 import os
+import warnings
 from collections.abc import Callable
+from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -61,6 +63,20 @@ def compile_kernel(function: Callable, threads: int, blocks: int) -> Any:
             if "cannot cache" not in str(error):
                 raise
     return cuda.jit(**options)(function)
+
+
+def _configured(kernel: Any, blocks: int, threads: int, stream: Any) -> Any:
+    """Return a launch of a kernel, which takes its arguments.
+
+    A small problem has few blocks, which is nobody's fault: of that the compiler's package would warn.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Grid size")
+        return kernel[blocks, threads, stream]
+
+
+# The simulator's kernels are their own launches, and are configured anew each time.
+configured = _configured if SIMULATED else lru_cache(maxsize=1024)(_configured)
 
 
 def missing() -> str:

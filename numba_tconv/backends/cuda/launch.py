@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from numba_tconv.backends.cuda import contraction, fir, memory, rates, sums
-from numba_tconv.backends.cuda.compiler import SIMULATED, cuda, types
+from numba_tconv.backends.cuda.compiler import SIMULATED, configured, cuda, types
 from numba_tconv.backends.cuda.parts import ALL_COMPLEX, Parts, View
 from numba_tconv.backends.cuda.problems import Lanes, Problem, Tile
 from numba_tconv.geometry import RateChange
@@ -135,7 +135,7 @@ def contract(
     sums, arrived = _workspace(stream, real, numbers, counters)
     kernel = _contraction(tile, lanes, parts, conjugate, real, _is_long(problem))
     a, b, bias, out = arrays
-    kernel[blocks, tile.threads, stream](a, b, sums if bias is None else bias, out, sums, arrived, problem)
+    configured(kernel, blocks, tile.threads, stream)(a, b, sums if bias is None else bias, out, sums, arrived, problem)
 
 
 @cache
@@ -152,7 +152,7 @@ def filter_rows(
     x, weight, bias, out = arrays
     blocks = min(fir.blocks(problem), MOST_BLOCKS)
     kernel = _fir(tile, kind, real)
-    kernel[blocks, tile.threads, stream](x, weight, weight if bias is None else bias, out, problem)
+    configured(kernel, blocks, tile.threads, stream)(x, weight, weight if bias is None else bias, out, problem)
 
 
 @cache
@@ -183,11 +183,11 @@ def change_rate(
     taps = memory.empty((size * tap_parts,), real, stream)
     threads = rates.THREADS
     blocks = min(-(-size // threads), MOST_BLOCKS)
-    _packer(threads, tap_parts, real)[blocks, threads, stream](h, taps, packing)
+    configured(_packer(threads, tap_parts, real), blocks, threads, stream)(h, taps, packing)
     problem = rates.problem(change, sizes, tap_parts, x_view, out_view, step=step, threads=threads)
     kernel = _rates(threads, x_parts, tap_parts, real, rates.is_row(problem, x_parts))
     blocks = min(rates.blocks(problem, threads), MOST_BLOCKS)
-    kernel[blocks, threads, stream](x, taps, out, problem)
+    configured(kernel, blocks, threads, stream)(x, taps, out, problem)
 
 
 @cache
@@ -205,5 +205,5 @@ def sum_rows(
     for step in steps:
         is_last = step is steps[-1]
         there = target if is_last else memory.empty((sums.blocks(step) * parts,), real, stream)
-        kernel[min(sums.blocks(step), MOST_BLOCKS), sums.THREADS, stream](source, there, step)
+        configured(kernel, min(sums.blocks(step), MOST_BLOCKS), sums.THREADS, stream)(source, there, step)
         source = there
