@@ -71,7 +71,7 @@ def _configured(kernel: Any, blocks: int, threads: int, stream: Any) -> Any:
     A small problem has few blocks, which is nobody's fault: of that the compiler's package would warn.
     """
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Grid size")
+        warnings.simplefilter("ignore")
         return kernel[blocks, threads, stream]
 
 
