@@ -61,11 +61,8 @@ class DeviceArray:
     @property
     def extent(self) -> tuple[int, int]:
         """The addresses from the first byte to behind the last one."""
-        if not self.size:
-            return self.pointer, self.pointer
-        reach = [(size - 1) * step for size, step in zip(self.shape, self.strides, strict=True)]
-        low = self.pointer + sum(min(0, step) for step in reach)
-        return low, self.pointer + sum(max(0, step) for step in reach) + self.dtype.itemsize
+        low, high = extent(self.shape, self.strides, self.dtype.itemsize)
+        return self.pointer + low, self.pointer + high
 
     def __getitem__(self, key: None) -> "DeviceArray":
         """Return the view with one axis more before the others, as NumPy does for None."""
@@ -76,15 +73,25 @@ class DeviceArray:
         return replace(self, shape=(count, *self.shape[1:]))
 
 
+def extent(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> tuple[int, int]:
+    """Return the first byte of an array and the one behind its last, counted from its first sample."""
+    if 0 in shape:
+        return 0, 0
+    reach = [(size - 1) * step for size, step in zip(shape, strides, strict=True)]
+    return sum(min(0, step) for step in reach), sum(max(0, step) for step in reach) + itemsize
+
+
 def is_on_gpu(value: object) -> bool:
     """Whether an argument lies in the memory of a GPU."""
     if isinstance(value, DeviceArray):
         return True
     if type(value) is np.ndarray:  # nearly every call
         return False
+    if kind(value) == "torch":  # whose interface takes five times as long
+        return bool(getattr(value, "is_cuda", False))
     try:
         return hasattr(value, "__cuda_array_interface__") or _is_on_gpu_by_dlpack(value) or is_simulated(value)
-    except RuntimeError:  # PyTorch's answer for a tensor that wants a gradient
+    except RuntimeError:  # such an array, but one that cannot be read as it is
         return True
 
 
@@ -119,6 +126,8 @@ def as_device_array(name: str, value: Any) -> DeviceArray:
 
 
 def _view(value: Any) -> DeviceArray:
+    if kind(value) == "torch":
+        return _view_of_tensor(value)
     if is_simulated(value):
         interface = value._ary.__array_interface__
     elif hasattr(value, "__cuda_array_interface__"):
@@ -129,10 +138,23 @@ def _view(value: Any) -> DeviceArray:
         raise TypeError("a masked array")
     shape, dtype = tuple(interface["shape"]), np.dtype(interface["typestr"])
     strides = interface.get("strides") or _contiguous(shape, dtype.itemsize)
-    # The interface has no stream before its version 3: PyTorch's is 2, and means the stream that is current.
-    stream = _current_torch_stream(value) if kind(value) == "torch" else interface.get("stream")
     pointer, is_read_only = interface["data"]
-    return DeviceArray(value, pointer, shape, tuple(strides), dtype, stream, not is_read_only, _number(value))
+    return DeviceArray(
+        value, pointer, shape, tuple(strides), dtype, interface.get("stream"), not is_read_only, _number(value)
+    )
+
+
+def _view_of_tensor(tensor: Any) -> DeviceArray:
+    """Return the view of a tensor of PyTorch, whose interface takes five times as long as what it is made of.
+
+    That has no stream, being of version 2, and means the one that is current.
+    """
+    if tensor.requires_grad or tensor.is_conj() or tensor.is_neg():
+        raise TypeError("a tensor that wants a gradient or is a lazy conjugate: detach or resolve it first")
+    dtype, device = np.dtype(str(tensor.dtype).removeprefix("torch.")), tensor.device
+    shape, strides = tuple(tensor.shape), tuple(step * dtype.itemsize for step in tensor.stride())
+    stream = sys.modules["torch"].cuda.current_stream(device).cuda_stream
+    return DeviceArray(tensor, tensor.data_ptr(), shape, strides, dtype, stream, True, device.index)
 
 
 def _number(value: Any) -> int | None:
@@ -160,11 +182,6 @@ def kind(value: object) -> str:
     """Return the library whose array it is: 'cupy', 'torch', 'jax', or 'numba' for all others."""
     root = type(value).__module__.partition(".")[0]
     return {"cupy": "cupy", "torch": "torch", "jax": "jax", "jaxlib": "jax"}.get(root, "numba")
-
-
-def _current_torch_stream(value: Any) -> int:
-    stream: int = sys.modules["torch"].cuda.current_stream(value.device).cuda_stream
-    return stream
 
 
 def empty_like(array: DeviceArray, shape: tuple[int, ...], dtype: np.dtype[Any], empty: Callable[..., Any]) -> Any:

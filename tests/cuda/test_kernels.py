@@ -13,6 +13,7 @@ from numba_tconv import geometry, reference
 from numba_tconv.backends.cuda import fir, rates, sums
 from numba_tconv.backends.cuda.compiler import configured, types
 from numba_tconv.backends.cuda.parts import View
+from numba_tconv.backends.cuda.problems import Sizes
 
 # Numba copies host arrays to the GPU and back, which is for tests alone.
 pytestmark = pytest.mark.filterwarnings("ignore:Host array used in CUDA kernel")
@@ -33,9 +34,13 @@ def numbers(rng, shape, dtype):
 def room(shape, dtype, layout):
     """Return flat real numbers that are all NaN, the view of an array in them, and that array.
 
-    Its rows begin at multiples of four numbers, or everything lies askew.
+    Its rows begin at multiples of four numbers, or follow one another, or everything lies askew.
     """
     *lead, time = shape
+    if layout == "packed":
+        memory = np.full(shape, np.nan, dtype)
+        real = memory.real.dtype
+        return memory.view(real).reshape(-1), View(0, tuple(s // real.itemsize for s in memory.strides)), memory
     padded = (*lead, time + -time % 4 + 4) if layout == "rows" else (*lead, 2, 2 * time + 1)
     memory = np.empty(padded, dtype)
     real = memory.real.dtype
@@ -87,11 +92,12 @@ FIRS = {
 def run_fir(options, sizes, dtypes, layouts, seed, *, bias_parts=1, is_aligned=True, tile=SMALL_FIR, most_blocks=3):
     """Compute one FIR problem by the kernel and check it; returns what kind of kernel that was."""
     length, taps, stride, padding, output_padding, dilation = options
-    (batch, groups, filters), (x_dtype, out_dtype) = sizes, dtypes
+    (batch, groups, channels, filters), (x_dtype, out_dtype) = sizes, dtypes
     rng = np.random.default_rng(seed)
     real = np.dtype(np.float64 if np.dtype(out_dtype).char in "dD" else np.float32)
     shape = geometry.geometry(length, taps, stride, padding, output_padding, dilation)
-    x, weight = numbers(rng, (batch, groups, length), x_dtype), numbers(rng, (groups, filters, taps), real)
+    x = numbers(rng, (batch, groups * channels, length), x_dtype)
+    weight = numbers(rng, (groups * channels, filters, taps), real)
     bias = numbers(rng, groups * filters, np.result_type(real, np.complex64) if bias_parts == 2 else real)
     expected = reference.scatter(
         x, weight, bias if bias_parts else None, stride=stride, padding=padding, output_padding=output_padding,
@@ -113,7 +119,7 @@ def run_fir(options, sizes, dtypes, layouts, seed, *, bias_parts=1, is_aligned=T
 @pytest.mark.parametrize("name", FIRS)
 @pytest.mark.parametrize("dtype", ["f", "F"])
 def test_fir(name, dtype):
-    for layout, sizes in (("rows", (1, 1, 1)), ("askew", (1, 2, 1))):
+    for layout, sizes in (("rows", Sizes(1, 1, 1, 1)), ("askew", Sizes(1, 2, 1, 1))):
         kind = run_fir(FIRS[name], sizes, (dtype, dtype), (layout, layout), seed=1)
         assert kind.is_row_in == (layout == "rows")
 
@@ -121,29 +127,45 @@ def test_fir(name, dtype):
 @pytest.mark.parametrize(("x_dtype", "out_dtype"), [("e", "e"), ("e", "f"), ("f", "e"), ("d", "d"), ("D", "D")])
 def test_fir_of_other_dtypes(x_dtype, out_dtype):
     for name in ("depthwise", "chunks of taps", "reach of five"):
-        run_fir(FIRS[name], (1, 2, 1), (x_dtype, out_dtype), ("rows", "rows"), seed=2)
+        run_fir(FIRS[name], Sizes(1, 2, 1, 1), (x_dtype, out_dtype), ("rows", "rows"), seed=2)
 
 
 @pytest.mark.parametrize("bias_parts", [0, 1, 2])
 def test_fir_bias(bias_parts):
     for name in ("depthwise", "gap"):
-        run_fir(FIRS[name], (1, 2, 2), ("F", "F"), ("rows", "rows"), seed=3, bias_parts=bias_parts)
+        run_fir(FIRS[name], Sizes(1, 2, 1, 2), ("F", "F"), ("rows", "rows"), seed=3, bias_parts=bias_parts)
+
+
+def test_fir_of_many_channels():
+    for name in ("chunks of taps", "sets of branches", "reach of five", "gap"):
+        run_fir(FIRS[name], Sizes(2, 2, 3, 2), ("f", "f"), ("rows", "rows"), seed=3)
+    run_fir(FIRS["three branches"], Sizes(1, 1, 5, 1), ("F", "F"), ("rows", "askew"), seed=3, bias_parts=2)
 
 
 def test_fir_of_many_signals():
-    run_fir((5, 3, 2, (0, 1), 0, 1), (2, 2, 3), "ff", ("rows", "rows"), seed=4)
+    run_fir((5, 3, 2, (0, 1), 0, 1), Sizes(2, 2, 1, 3), "ff", ("rows", "rows"), seed=4)
 
 
 @pytest.mark.parametrize("dtype", ["f", "F"])
 def test_fir_rows_that_begin_anywhere(dtype):
     """Every misalignment of a tile's first number, and x and out that end with a tile or just before its end."""
     for length, left, right in ((66, 0, 2), (67, 1, 0), (68, 2, 1), (69, 3, 4), (63, 0, 0), (62, 0, 0), (63, 0, 1)):
-        kind = run_fir((length, 4, 2, (left, right), 0, 1), (1, 1, 1), (dtype, dtype), ("rows", "rows"), seed=4)
+        kind = run_fir((length, 4, 2, (left, right), 0, 1), Sizes(1, 1, 1, 1), (dtype, dtype), ("rows", "rows"), seed=4)
         assert kind.is_row_out
 
 
+@pytest.mark.parametrize("dtype", ["f", "F"])
+def test_fir_rows_that_follow_one_another(dtype):
+    for stride, taps in ((1, 5), (2, 5), (4, 9)):
+        kind = run_fir(
+            (67, taps, stride, (1, 0), 0, 1), Sizes(2, 3, 1, 1), (dtype, dtype), ("packed", "packed"), seed=5
+        )
+        assert kind.is_row_out
+        assert not kind.is_row_in
+
+
 def test_fir_of_an_unaligned_memory():
-    kind = run_fir(FIRS["depthwise"], (1, 1, 1), ("f", "f"), ("rows", "rows"), seed=5, is_aligned=False)
+    kind = run_fir(FIRS["depthwise"], Sizes(1, 1, 1, 1), ("f", "f"), ("rows", "rows"), seed=5, is_aligned=False)
     assert not kind.is_row_in
     assert not kind.is_row_out
 
@@ -155,7 +177,7 @@ def test_fir_keeps_infinite_samples_to_the_outputs_that_see_them():
     shape = geometry.geometry(60, 6, 1, (0, 0), 0, 1)
     (x_memory, x_view), (w_memory, w_view) = place(x, "rows"), place(weight, "rows")
     out_memory, out_view, there = room((1, 1, shape.output_length), np.float32, "rows")
-    kind, problem = fir.problem(shape, (1, 1, 1), 1, (x_view, w_view, out_view), 0, SMALL_FIR, is_aligned=True)
+    kind, problem = fir.problem(shape, Sizes(1, 1, 1, 1), 1, (x_view, w_view, out_view), 0, SMALL_FIR, is_aligned=True)
     kernel = fir.make_kernel(SMALL_FIR, kind, types.float32)
     launch(kernel, 2, SMALL_FIR.threads, x_memory, w_memory, w_memory, out_memory, tuple(problem))
     with np.errstate(invalid="ignore"):

@@ -11,7 +11,7 @@ import numpy as np
 from numba_tconv.backends.cuda import launch, memory, problems, rates
 from numba_tconv.backends.cuda.parts import View, parts
 from numba_tconv.backends.cuda.problems import Sizes
-from numba_tconv.backends.cuda.views import flat, is_complex, new, on_gpu
+from numba_tconv.backends.cuda.views import layout, new, on_gpu
 from numba_tconv.device_array import DeviceArray
 from numba_tconv.geometry import Geometry
 
@@ -42,36 +42,39 @@ class Backward:
 
     def _contract(self, make: Callable[..., Any], factor: Any, out: DeviceArray) -> None:
         """Contract the conjugate of a factor with grad_output."""
-        factor = on_gpu(factor, self._real, self._stream)
-        views = [flat(array) for array in (factor, self._grad_output, out)]
-        (f_memory, f), (g_memory, g), (out_memory, out_view) = views
-        which = parts(*(is_complex(array) for array in (factor, self._grad_output, out)))
-        problem = make(self._geometry, self._sizes, which, g, f, out_view)
-        memories = f_memory, g_memory, None, out_memory
-        launch.contract(problem, which, self._real, memories, self._stream, conjugate=True)
+        factor, g = on_gpu(factor, self._real, self._stream), self._grad_output
+        layouts = layout(factor), layout(g), layout(out)
+        which = parts(*(one.is_complex for one in layouts))
+        factor_view, g_view, out_view = (one.view for one in layouts)
+        problem, lanes = make(self._geometry, self._sizes, which, g_view, factor_view, out_view)
+        memories = layouts[0].memory, layouts[1].memory, None, layouts[2].memory
+        run = launch.contract(problem, lanes, which, self._real, memories, conjugate=True)
+        run((factor.pointer, g.pointer, 0, out.pointer), self._stream)
 
     def _input_gradient(self, out: DeviceArray) -> None:
         batch, groups, channels, filters = self._sizes
-        g = self._grad_output
-        is_filtered = channels == filters == 1 and is_complex(out) == (is_complex(g) or is_complex(self._weight))
+        g, is_complex = layout(self._grad_output), layout(out).is_complex
+        is_filtered = channels == filters == 1 and is_complex == (g.is_complex or self._weight.dtype.kind == "c")
         if not is_filtered:
             self._contract(problems.grad_x, self._weight, out)
             return
         weight = on_gpu(self._weight, self._real, self._stream)
-        (w_memory, w), g_flat, out_flat = flat(weight), flat(g), flat(out)
+        w = layout(weight)
         change, step = rates.gradient(self._geometry)
-        taps = w_memory, View(w.start, (w.strides[0], w.strides[2]))
-        sizes, numbers = (batch, groups, groups), (1 + is_complex(g), 1 + is_complex(weight))
-        arrays = g_flat, taps, out_flat
-        launch.change_rate(change, sizes, numbers, self._real, arrays, self._stream, step=step, is_adjoint=True)
+        taps = View(w.view.start, (w.view.strides[0], w.view.strides[2]))
+        arrays = (g.memory, g.view), (w.memory, taps), (layout(out).memory, layout(out).view)
+        sizes, numbers = (batch, groups, groups), (1 + g.is_complex, 1 + w.is_complex)
+        run = launch.change_rate(change, sizes, numbers, self._real, arrays, step=step, is_adjoint=True)
+        run((self._grad_output.pointer, weight.pointer, out.pointer), self._stream)
 
     def _weight_gradient(self, out: DeviceArray) -> None:
         self._contract(problems.grad_weight, self._x, out)
 
     def _bias_gradient(self, out: DeviceArray) -> None:
-        memory_of, view = flat(self._grad_output)
-        batch, filters, length = self._grad_output.shape
+        g, result = layout(self._grad_output), layout(out)
+        batch, filters, length = g.shape
+        view = g.view
         rows = View(view.start, (view.strides[1], view.strides[0], view.strides[2]))
-        numbers = 1 + is_complex(self._grad_output)
-        sizes = filters, batch, length
-        launch.sum_rows(sizes, numbers, self._real, (memory_of, rows), flat(out), self._stream)
+        sizes, arrays = (filters, batch, length), ((g.memory, rows), (result.memory, result.view))
+        run = launch.sum_rows(sizes, 1 + g.is_complex, self._real, *arrays)
+        run((self._grad_output.pointer, out.pointer), self._stream)

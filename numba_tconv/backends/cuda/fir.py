@@ -1,11 +1,14 @@
-"""The forward pass of groups with one channel: filters of signals and depthwise layers, which memory bounds.
+"""The forward pass of few products for a sample of x: filters of signals, depthwise layers, many channels to one.
 
-    out[n, f, stride*q + dilation*b - left] = bias[f] + sum_j w[f, b + branches*j] * x[n, group, q - step*j]
+    out[n, f, stride*q + dilation*b - left] = bias[f] + sum_cj w[c, f, b + branches*j] * x[n, c, q - step*j]
+
+The channels c are those of the group that the filter f belongs to, mostly a single one: then memory bounds the time.
 
 Taps are real; a complex signal has pairs of numbers. So everything runs over numbers of a row, called columns, of which
 a tap's are `reach = step*parts` apart, and no number is multiplied that a real signal would not have.
 
-A block computes a tile of columns for a few branches of one filter and signal, in chunks of taps. It stages the taps
+A block computes a tile of columns for a few branches of one filter and signal, channel by channel in chunks of taps. It
+stages the taps
 and the window of x that they reach in shared memory. A thread owns four columns, neighbours where a tap's reach is
 short: the numbers of four taps and columns then are a few neighbours too, read 16 bytes at a time and kept in registers
 from one tap to the next, which leaves (reach + branches)/(16*branches) reads of shared memory for a multiply-add. With
@@ -19,6 +22,7 @@ from typing import Any, NamedTuple
 from numba_tconv.backends.cuda.access import load, load4, store, store4
 from numba_tconv.backends.cuda.compiler import ALIGNMENT, compile_kernel, cuda, types
 from numba_tconv.backends.cuda.parts import View
+from numba_tconv.backends.cuda.problems import Sizes
 from numba_tconv.geometry import Geometry
 
 int32, int64, uint32 = types.int32, types.int64, types.uint32
@@ -51,9 +55,11 @@ class Kind(NamedTuple):
         Numbers between those of neighbouring taps, where that is at most `SHORT_REACH`; else 0.
     parts : int
         Numbers of a sample.
-    is_row_in, is_row_out : bool
+    is_row_in : bool
         Whether each signal is a row of neighbouring numbers from a multiple of four on, in a memory that begins at a
-        multiple of 16 bytes. Of the output, moreover, that a tile is such a row.
+        multiple of 16 bytes.
+    is_row_out : bool
+        Whether a tile of the output is such a row, from wherever on.
     """
 
     branches: int
@@ -69,6 +75,7 @@ class Problem(NamedTuple):
     signals: int  # batch times filters of all groups
     all_filters: int
     filters: int  # of a group
+    channels: int  # of a group
     tiles: int
     sets: int  # of branches
     first: int  # column; a multiple of four
@@ -80,9 +87,11 @@ class Problem(NamedTuple):
     x_start: int
     x_n: int
     x_group: int
+    x_channel: int
     x_time: int
     w_start: int
     w_group: int
+    w_channel: int
     w_filter: int
     w_tap: int
     filter_size: int
@@ -100,7 +109,7 @@ class Problem(NamedTuple):
 
 def problem(
     geometry: Geometry,
-    sizes: tuple[int, int, int],
+    sizes: Sizes,
     parts: int,
     arrays: tuple[View, View, View],
     bias_parts: int,
@@ -108,12 +117,12 @@ def problem(
     *,
     is_aligned: bool,
 ) -> tuple[Kind, Problem]:
-    """Return the kind of kernel and the integers for `sizes` (batch, groups, filters of a group).
+    """Return the kind of kernel and the integers.
 
-    `arrays` are x (batch, group, time), weight (group, filter, tap) and out (batch, filter, time); `is_aligned` tells
-    whether the memories of x and out begin at multiples of 16 bytes.
+    `arrays` are x (batch, channel, time), weight (channel, filter of a group, tap) and out (batch, filter, time);
+    `is_aligned` tells whether the memories of x and out begin at multiples of 16 bytes.
     """
-    (batch, groups, filters), (x, weight, out) = sizes, arrays
+    (batch, groups, channels, filters), (x, weight, out) = sizes, arrays
     branches = next(some for some in (1, 2, 4) if some >= min(4, geometry.branches))
     is_one_set = branches == geometry.branches and geometry.is_interleaved
     step = geometry.input_step * parts
@@ -121,8 +130,8 @@ def problem(
         branches=branches,
         reach=step if step <= SHORT_REACH else 0,
         parts=parts,
-        is_row_in=is_aligned and _is_row(x, parts),
-        is_row_out=is_aligned and _is_row(out, parts) and is_one_set,
+        is_row_in=is_aligned and x.strides[-1] == parts and not any(place % 4 for place in (x.start, *x.strides[:-1])),
+        is_row_out=is_aligned and out.strides[-1] == parts and is_one_set,
     )
     first, rows = geometry.covering_rows
     first_column = first * parts // 4 * 4
@@ -131,6 +140,7 @@ def problem(
         signals=batch * groups * filters,
         all_filters=groups * filters,
         filters=filters,
+        channels=channels,
         tiles=-(-columns // (COLUMNS * tile.threads)),
         sets=-(-geometry.branches // branches),
         first=first_column,
@@ -141,10 +151,12 @@ def problem(
         step=step,
         x_start=x.start,
         x_n=x.strides[0],
-        x_group=x.strides[1],
+        x_group=channels * x.strides[1],
+        x_channel=x.strides[1],
         x_time=x.strides[2],
         w_start=weight.start,
-        w_group=weight.strides[0],
+        w_group=channels * weight.strides[0],
+        w_channel=weight.strides[0],
         w_filter=weight.strides[1],
         w_tap=weight.strides[2],
         filter_size=geometry.filter_size,
@@ -159,12 +171,6 @@ def problem(
         gap=geometry.gap,
         bias_parts=bias_parts,
     )
-
-
-def _is_row(view: View, parts: int) -> bool:
-    """Whether each signal is a row of neighbouring numbers from a multiple of four on."""
-    *lead, time = view.strides
-    return time == parts and not any(place % 4 for place in (view.start, *lead))
 
 
 def blocks(problem: Problem) -> int:
@@ -189,8 +195,8 @@ def make_kernel(tile: Tile, kind: Kind, real: Any) -> Any:
 
     def fir(x, weight, bias, out, problem):
         (
-            signals, all_filters, filters, tiles, sets, first, length, branches, taps, chunk, step,
-            x_start, x_n, x_group, x_time, w_start, w_group, w_filter, w_tap, filter_size,
+            signals, all_filters, filters, channels, tiles, sets, first, length, branches, taps, chunk, step,
+            x_start, x_n, x_group, x_channel, x_time, w_start, w_group, w_channel, w_filter, w_tap, filter_size,
             out_start, out_n, out_filter, out_time, out_length, stride, dilation, left, gap, bias_parts,
         ) = problem  # fmt: skip
         stage = cuda.shared.array(STAGE, real, ALIGNMENT)
@@ -223,8 +229,8 @@ def make_kernel(tile: Tile, kind: Kind, real: Any) -> Any:
                 for r in range(uint32(R)):
                     sums[r, v] = value
 
-            begin = int64(0)
-            while begin < taps:
+            channel, begin = int64(0), int64(0)
+            while channel < channels:
                 count = int32(min(chunk, taps - begin))
                 if S:
                     window = column - (begin + (count + 3 >> 2 << 2)) * S
@@ -298,10 +304,13 @@ def make_kernel(tile: Tile, kind: Kind, real: Any) -> Any:
                                 sums[r, v] += tap[r] * kept[v]
                 cuda.syncthreads()
                 begin += chunk
+                if begin >= taps:
+                    channel, begin = channel + 1, int64(0)
+                    x_at, w_at = x_at + x_channel, w_at + w_channel
 
-            # The first number of a tile that is a row, and how far behind a multiple of four that is.
+            # The first number of a tile that is a row, and how far behind a multiple of four in memory that is.
             target = ((column >> LAST_PART) * stride - left) * PARTS
-            shift = int32(target & 3) if IS_ROW_OUT else int32(0)
+            shift = int32(out_at + target & 3) if IS_ROW_OUT else int32(0)
             for v in range(uint32(V)):
                 here = int32(own + int32(v) * NEXT)
                 at = int32((here >> LAST_PART) * (R * PARTS) + (here & LAST_PART))

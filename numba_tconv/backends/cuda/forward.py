@@ -3,14 +3,16 @@
 The way into the CUDA backend for `functional.py`, which has checked the arguments.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from numba_tconv.backends.cuda import fir, launch, memory, problems, staging
+from numba_tconv.backends.cuda.binding import Launch
 from numba_tconv.backends.cuda.parts import parts
 from numba_tconv.backends.cuda.problems import Sizes
-from numba_tconv.backends.cuda.views import flat, is_aligned, is_complex, on_gpu
+from numba_tconv.backends.cuda.views import Layout, layout, on_gpu
 from numba_tconv.device_array import DeviceArray
 from numba_tconv.geometry import Geometry
 
@@ -27,7 +29,7 @@ class Operator:
         if dtype not in self._there:
             bias = self._bias
             if isinstance(bias, np.ndarray):
-                bias = bias.astype(np.result_type(real, np.complex64) if is_complex(bias) else real)
+                bias = bias.astype(np.result_type(real, np.complex64) if bias.dtype.kind == "c" else real)
             weight = on_gpu(self._weight, real, 0)
             self._there[dtype] = weight, None if bias is None else on_gpu(bias, real, 0)
         return self._there[dtype]
@@ -46,20 +48,29 @@ class Operator:
 
     def _launch(self, geometry: Geometry, x: DeviceArray, out: DeviceArray, real: np.dtype, stream: Any) -> None:
         weight, bias = self._weights(out.dtype, real)
-        (w_memory, w), (x_memory, x_view), (out_memory, out_view) = (flat(array) for array in (weight, x, out))
-        channels, filters, _ = weight.shape
-        batch, groups = x.shape[0], self._groups
-        bias_memory, bias_parts = (None, 0) if bias is None else (flat(bias)[0], 1 + is_complex(bias))
-        if channels == groups and not is_complex(weight):
-            views = x_view, w, out_view
-            parts_of_x, are_aligned = 1 + is_complex(x), is_aligned(x) and is_aligned(out)
-            problem = fir.problem(
-                geometry, (batch, groups, filters), parts_of_x, views, bias_parts, fir.TILES[real.itemsize],
-                is_aligned=are_aligned,
-            )  # fmt: skip
-            launch.filter_rows(problem, real, (x_memory, w_memory, bias_memory, out_memory), stream)
-            return
-        sizes = Sizes(batch, groups, channels // groups, filters)
-        which = parts(is_complex(weight), is_complex(x), is_complex(out))
-        contraction = problems.forward(geometry, sizes, which, x_view, w, bias_parts, out_view)
-        launch.contract(contraction, which, real, (w_memory, x_memory, bias_memory, out_memory), stream)
+        layouts = layout(weight), layout(x), None if bias is None else layout(bias), layout(out)
+        run = _launch(geometry, self._groups, real, layouts, memory.current_device())
+        run((weight.pointer, x.pointer, 0 if bias is None else bias.pointer, out.pointer), stream)
+
+
+@lru_cache(maxsize=256)
+def _launch(
+    geometry: Geometry, groups: int, real: np.dtype, layouts: tuple[Layout, Layout, Layout | None, Layout], device: int
+) -> Launch:
+    """Return the launch for arrays (weight, x, bias or None, out) that lie so on a GPU."""
+    weight, x, bias, out = layouts
+    memories = weight.memory, x.memory, None if bias is None else bias.memory, out.memory
+    bias_parts = 0 if bias is None else 1 + bias.is_complex
+    channels, filters, _ = weight.shape
+    sizes = Sizes(x.shape[0], groups, channels // groups, filters)
+    if not weight.is_complex:
+        tile = fir.TILES[real.itemsize]
+        kind, rows = fir.problem(
+            geometry, sizes, 1 + x.is_complex, (x.view, weight.view, out.view), bias_parts, tile,
+            is_aligned=x.is_aligned and out.is_aligned,
+        )  # fmt: skip
+        if sizes.channels == 1 or (filters == 1 and launch.fills(fir.blocks(rows), tile.blocks)):
+            return launch.filter_rows(kind, rows, real, memories)
+    which = parts(weight.is_complex, x.is_complex, out.is_complex)
+    problem, lanes = problems.forward(geometry, sizes, which, x.view, weight.view, bias_parts, out.view)
+    return launch.contract(problem, lanes, which, real, memories)

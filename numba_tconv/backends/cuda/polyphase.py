@@ -10,7 +10,8 @@ import numpy as np
 
 from numba_tconv.backends.cuda import fir, launch, memory
 from numba_tconv.backends.cuda.parts import View
-from numba_tconv.backends.cuda.views import flat, is_aligned, is_complex, new, on_gpu
+from numba_tconv.backends.cuda.problems import Sizes
+from numba_tconv.backends.cuda.views import layout, new, on_gpu
 from numba_tconv.device_array import DeviceArray
 from numba_tconv.geometry import rate_change, window
 
@@ -48,28 +49,31 @@ def _write(
     h: DeviceArray, up: int, down: int, x: DeviceArray, axis: int, left: int, out: DeviceArray, real: np.dtype,
     stream: Any,
 ) -> None:  # fmt: skip
-    (h_memory, h_view), (x_memory, x_view), (out_memory, out_view) = flat(h), flat(x), flat(out)
+    of_h, of_x, of_out = layout(h), layout(x), layout(out)
+    h_view, x_view, out_view = of_h.view, of_x.view, of_out.view
     length, count, taps = x.shape[axis], out.shape[axis], h.shape[-1]
     x_time, out_time = x_view.strides[axis], out_view.strides[axis]
-    parts_of_x, parts_of_h = 1 + is_complex(x), 1 + is_complex(h)
-    are_aligned = is_aligned(x) and is_aligned(out)
     for outer, channel, (x_at, h_at, out_at) in _rows(h, x, axis, out, (h_view, x_view, out_view)):
         rows = View(x_view.start + x_at, (outer.x, channel.x, x_time))
         results = View(out_view.start + out_at, (outer.out, channel.out, out_time))
         first = h_view.start + h_at
-        if down == 1 and parts_of_h == 1:
+        if down == 1 and not of_h.is_complex:
             filters = View(first, (channel.h, 0, h_view.strides[-1]))
             shape = window(length, taps, up, 1, left, count)
-            sizes, views = (outer.size, channel.size, 1), (rows, filters, results)
-            tile = fir.TILES[real.itemsize]
-            problem = fir.problem(shape, sizes, parts_of_x, views, 0, tile, is_aligned=are_aligned)
-            launch.filter_rows(problem, real, (x_memory, h_memory, None, out_memory), stream)
+            sizes, views = Sizes(outer.size, channel.size, 1, 1), (rows, filters, results)
+            kind, problem = fir.problem(
+                shape, sizes, 1 + of_x.is_complex, views, 0, fir.TILES[real.itemsize],
+                is_aligned=of_x.is_aligned and of_out.is_aligned,
+            )  # fmt: skip
+            run = launch.filter_rows(kind, problem, real, (of_h.memory, of_x.memory, None, of_out.memory))
+            run((h.pointer, x.pointer, 0, out.pointer), stream)
         else:
-            banks = channel.size if channel.h else 1
-            arrays = (x_memory, rows), (h_memory, View(first, (channel.h, h_view.strides[-1]))), (out_memory, results)
+            bank = View(first, (channel.h, h_view.strides[-1]))
+            arrays = (of_x.memory, rows), (of_h.memory, bank), (of_out.memory, results)
             change = rate_change(length, taps, up, down, left, count)
-            sizes = outer.size, channel.size, banks
-            launch.change_rate(change, sizes, (parts_of_x, parts_of_h), real, arrays, stream)
+            rows_and_banks = outer.size, channel.size, channel.size if channel.h else 1
+            run = launch.change_rate(change, rows_and_banks, (1 + of_x.is_complex, 1 + of_h.is_complex), real, arrays)
+            run((x.pointer, h.pointer, out.pointer), stream)
 
 
 def _rows(

@@ -1,35 +1,54 @@
 """Arrays as kernels take them: flat memory of real numbers on the GPU, and where samples lie in it.
 
-Here belongs what turns the arrays of a call, which `device_array.py` describes, into arguments of a kernel, uploads and
-new arrays included.
+Here belongs what turns the arrays of a call, which `device_array.py` describes, into what kernels are bound to, uploads
+and new arrays included.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from numba_tconv.backends.cuda import memory
+from numba_tconv.backends.cuda.binding import Memory
 from numba_tconv.backends.cuda.parts import View
-from numba_tconv.device_array import DTYPES, DeviceArray, as_device_array, empty_like
+from numba_tconv.device_array import DTYPES, DeviceArray, as_device_array, empty_like, extent
 
 
-def is_complex(array: Any) -> bool:
-    """Whether an array's samples have two parts."""
-    return bool(array.dtype.kind == "c")
+class Layout(NamedTuple):
+    """How an array lies in memory, wherever that is; `place` is its address modulo 16."""
+
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: np.dtype
+    place: int
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether samples have two parts."""
+        return bool(self.dtype.kind == "c")
+
+    @property
+    def memory(self) -> Memory:
+        """All the memory from the first to the last sample, as real numbers."""
+        real = np.empty(0, self.dtype).real.dtype
+        low, high = extent(self.shape, self.strides, self.dtype.itemsize)
+        return Memory(real, max(1, (high - low) // real.itemsize), -low)
+
+    @property
+    def view(self) -> View:
+        """Where samples lie in the memory."""
+        real, _, before = self.memory
+        return View(before // real.itemsize, tuple(step // real.itemsize for step in self.strides))
+
+    @property
+    def is_aligned(self) -> bool:
+        """Whether the memory begins at a multiple of 16 bytes."""
+        return (self.place - self.memory.before) % 16 == 0
 
 
-def flat(array: DeviceArray) -> tuple[Any, View]:
-    """Return an array's memory as real numbers, and where its samples lie in it."""
-    real = np.empty(0, array.dtype).real.dtype
-    low, high = array.extent
-    numbers = memory.typed(low, max(1, (high - low) // real.itemsize), real, array.owner)
-    strides = tuple(step // real.itemsize for step in array.strides)
-    return numbers, View((array.pointer - low) // real.itemsize, strides)
-
-
-def is_aligned(array: DeviceArray) -> bool:
-    """Whether the memory of an array begins at a multiple of 16 bytes."""
-    return array.extent[0] % 16 == 0
+def layout(array: DeviceArray) -> Layout:
+    """Return how an array lies in memory."""
+    return Layout(array.shape, array.strides, array.dtype, array.pointer % 16)
 
 
 def stored_dtype(dtype: np.dtype, real: np.dtype) -> np.dtype:
