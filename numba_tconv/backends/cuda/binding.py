@@ -42,8 +42,7 @@ def bind(kernel: Any, blocks: int, threads: int, memories: tuple[Memory, ...], p
         )
     numbers = {np.dtype(name): getattr(types, name) for name in ("float16", "float32", "float64", "uint32")}
     signature = (*(types.Array(numbers[m.dtype], 1, "C") for m in memories), kernel.typeof_pyval(problem))
-    kernel.compile(signature)
-    function = kernel.overloads[signature]._codelibrary.get_cufunc().kernel
+    function = kernel.compile(signature)._codelibrary.get_cufunc().kernel
     config = LaunchConfig(grid=blocks, block=threads)
     integers = tuple(problem)
     # Numba's kernels take of an array: two pointers of its own, the number of samples, the size of one, the address,
