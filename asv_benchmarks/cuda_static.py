@@ -37,14 +37,14 @@ if find_spec("numba_cuda"):  # asv imports every module here, and its environmen
     from cuda.bindings import nvjitlink
     from numba.core.types import NamedUniTuple
 
-    from numba_tconv.backends.cuda import contraction, fir, launch, problems, rates, sums
+    from numba_tconv.backends.cuda import contraction, fir, launch, problems, rates, sums, tap_sums
     from numba_tconv.backends.cuda.compiler import cuda, types
     from numba_tconv.backends.cuda.parts import ALL_COMPLEX, Parts, View
 
     REAL = Parts(1, 1, 1)
     NUMBERS = {4: types.float32, 8: types.float64}
     ACROSS, ALONG = problems.Lanes(False, False), problems.Lanes(True, True)
-    KINDS_OF_PROBLEMS = (problems.Problem, fir.Problem, rates.Problem, rates.Packing, sums.Problem)
+    KINDS_OF_PROBLEMS = (problems.Problem, fir.Problem, rates.Problem, rates.Packing, sums.Problem, tap_sums.Problem)
 
 
 class Gpu(NamedTuple):
@@ -111,6 +111,9 @@ def variants() -> Iterator[Variant]:
         yield Variant(f"pack float{8 * size}", make, (memory, memory, integers[rates.Packing]))
         make = partial(sums.make_kernel, sums.THREADS, 2, number)
         yield Variant(f"sums float{8 * size}", make, (memory, memory, integers[sums.Problem]))
+        for taps in tap_sums.TAPS:
+            make = partial(tap_sums.make_kernel, tap_sums.THREADS, taps, number)
+            yield Variant(f"tap sums float{8 * size}, {taps}", make, (memory,) * 3 + (integers[tap_sums.Problem],))
 
 
 def code(variant: Variant, capability: tuple[int, int]) -> Code:

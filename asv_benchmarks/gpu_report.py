@@ -2,8 +2,9 @@
 
     python -m asv_benchmarks.gpu_report --output gpu-report.md
 
-Takes about five minutes. PyTorch is compared with where it is installed; `compute-sanitizer` looks for races and bad
-addresses where it is on the path. The exit code is 1 where there is no GPU, and where anything was wrong.
+Takes about five minutes. It compares with PyTorch and CuPy where they are installed, and looks for races and for bad
+addresses where `compute-sanitizer` is on the path. The exit code is 1 where there is no GPU, and where anything was
+wrong. The tests of the backend run on the GPU by `pytest tests/cuda`.
 """
 
 import argparse
@@ -15,6 +16,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +25,12 @@ import numpy as np
 
 from asv_benchmarks.candidates import options_of
 from asv_benchmarks.workloads import WORKLOADS, Workload
-from numba_tconv import ConvTranspose1d, backends, conv_transpose1d_backward, reference
+from numba_tconv import ConvTranspose1d, backends, conv_transpose1d_backward, reference, upfirdn
 
-ROUNDS = 9
-COPIED = 1 << 28  # bytes of the copy that bandwidth is measured by
+ROUNDS = 7
+CALLS = 10  # of a graph
+COPIED = 1 << 30  # bytes of the copy that bandwidth is measured by
+SQUARE = 8192  # rows of the matrices
 LARGEST = 1 << 31  # bytes of a row that is still taken
 
 
@@ -71,71 +76,150 @@ def sanitized(tool: str) -> str:
     return (done.stdout + done.stderr).strip().splitlines()[-1]
 
 
-def seconds(calls: dict[str, Callable[[], Any]], synchronize: Callable[[], None]) -> dict[str, float]:
-    """Return the median time of calls that are made in turn, each waited for; the first one is not timed."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
+Call = Callable[[], Any]
+Times = dict[str, float]
+
+
+def call_time(call: Call, synchronize: Call) -> float:
+    """Return the median microseconds of a call that is waited for: the way through Python included."""
+    call()
+    times = []
     for _ in range(ROUNDS):
-        for name, call in calls.items():
-            for is_timed in (False, True):
-                synchronize()
-                begin = time.perf_counter()
-                call()
-                synchronize()
-                if is_timed:
-                    times[name].append(time.perf_counter() - begin)
-    return {name: statistics.median(some) for name, some in times.items()}
+        synchronize()
+        begin = time.perf_counter()
+        call()
+        synchronize()
+        times.append(time.perf_counter() - begin)
+    return 1e6 * statistics.median(times)
 
 
-def candidates(workload: Workload) -> dict[str, Callable[[], Any]]:
-    """Return the calls for a row: ours on arrays that are on the GPU and on host arrays, and PyTorch's."""
-    from numba_tconv.backends.cuda import memory
+def gpu_time(call: Call) -> float:
+    """Return the median microseconds of a call on the GPU alone: of a CUDA graph of several, captured by PyTorch."""
+    import torch
 
-    x, weight, bias = workload.arrays(np.random.default_rng(0))
-    plan, host = (ConvTranspose1d(weight, bias, device="cuda", **options_of(workload)) for _ in range(2))
-    there, out = memory.upload(x), memory.empty(workload.output_shape, x.dtype)
-    calls: dict[str, Callable[[], Any]] = {"plan": lambda: plan(there, out), "host arrays": lambda: host(x)}
-    try:
-        import torch
-
-        is_symmetric = len(set(workload.crop)) == 1
-        if torch.cuda.is_available() and is_symmetric and workload.dtype != "complex64":  # weights are real
-            tensors = [None if a is None else torch.from_numpy(a).cuda() for a in (x, weight, bias)]
-            options = {"stride": workload.stride, "padding": workload.crop[0], "groups": workload.groups}
-            calls["PyTorch"] = lambda: torch.nn.functional.conv_transpose1d(*tensors, **options)
-    except ImportError:
-        pass
-    return calls
-
-
-def bandwidth(synchronize: Callable[[], None]) -> float:
-    """Return the bytes a second that a copy on the GPU reads and writes."""
-    from numba_tconv.backends.cuda import memory
-
-    a, b = (memory.empty((COPIED // 4,), np.float32) for _ in range(2))
-    return 2 * COPIED / seconds({"copy": lambda: b.copy_to_device(a)}, synchronize)["copy"]
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    with torch.cuda.stream(stream):
+        call()
+    stream.synchronize()
+    with torch.cuda.graph(graph, stream=stream):
+        for _ in range(CALLS):
+            call()
+    times = []
+    for _ in range(ROUNDS):
+        begin.record()
+        graph.replay()
+        end.record()
+        end.synchronize()
+        times.append(1e3 * begin.elapsed_time(end) / CALLS)
+    return statistics.median(times)
 
 
-def lines(rows: str, cases: int) -> Iterator[str]:
+def times_beside_torch(workload: Workload) -> Times:
+    """Return the times of a row: of the plan, its gradients and a call, and PyTorch's, without and with TF32."""
+    import torch
+
+    x, weight, bias, g = (
+        None if array is None else torch.from_numpy(array).cuda()
+        for array in (*workload.arrays(np.random.default_rng(0)), workload.grad_output())
+    )
+    plan = ConvTranspose1d(weight, bias, **options_of(workload))
+    out, synchronize = plan(x), torch.cuda.synchronize
+    times = {"plan": gpu_time(lambda: plan(x, out)), "call": call_time(lambda: plan(x, out), synchronize)}
+    for wrt in ("x", "weight"):
+        times[f"grad_{wrt}"] = gpu_time(partial(plan.backward, g, x, wrt=wrt))
+    if workload.dtype == "complex64":  # PyTorch has no real weights for complex data
+        return times
+    padding = min(workload.crop)  # of both ends, which is all that PyTorch has
+    options = {"stride": workload.stride, "padding": padding, "groups": workload.groups}
+    forward = partial(torch.nn.functional.conv_transpose1d, x, weight, bias, **options)
+    times |= {"PyTorch": gpu_time(forward), "PyTorch call": call_time(forward, synchronize)}
+    torch.backends.cudnn.allow_tf32 = True
+    times["TF32"] = gpu_time(forward)
+    torch.backends.cudnn.allow_tf32 = False
+    if len(set(workload.crop)) == 1:
+        rest = [workload.stride], [padding], [1], True, [0], workload.groups
+        for wrt, mask in (("x", [True, False, False]), ("weight", [False, True, False])):
+            backward = partial(torch.ops.aten.convolution_backward, g, x, weight, None, *rest, mask)
+            times[f"PyTorch grad_{wrt}"] = gpu_time(backward)
+    return times
+
+
+def table_beside_torch(rows: list[Workload]) -> Iterator[str]:
+    """Yield a table of times, and of how many times as long PyTorch takes."""
+    import torch
+
+    torch.set_grad_enabled(False)
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = False
+    large, other = (torch.empty(COPIED // 4, device="cuda") for _ in range(2))
+    copied = 2 * COPIED / gpu_time(lambda: other.copy_(large))
+    a, b = (torch.randn(SQUARE, SQUARE, device="cuda") for _ in range(2))
+    peak = 2 * SQUARE**3 / gpu_time(lambda: torch.mm(a, b))
+    yield (
+        "Microseconds on the GPU, and of a call that is waited for; of the gradients, how many times as long PyTorch "
+        f"takes. A matrix product of float32 does {peak / 1e6:.1f} TFLOP/s, a copy moves {copied / 1e6:.2f} TB/s; the "
+        "last two columns are shares of them.\n"
+    )
+    yield "| row | plan | PyTorch | with TF32 | call | PyTorch | grad_x | grad_weight | of product | of copy |"
+    yield "|---|" + "---:|" * 9
+    for workload in rows:
+        times = times_beside_torch(workload)
+        cells = [f"{times[name]:.1f}" if name in times else "-" for name in ("plan", "PyTorch", "TF32")]
+        cells += [f"{times[name]:.0f}" if name in times else "-" for name in ("call", "PyTorch call")]
+        for name in ("grad_x", "grad_weight"):
+            theirs = times.get(f"PyTorch {name}")
+            cells.append("-" if theirs is None else f"{theirs / times[name]:.2f}")
+        shares = workload.flops / times["plan"] / peak, workload.bytes / times["plan"] / copied
+        yield f"| {workload.name} | {' | '.join(cells)} | {shares[0]:.0%} | {shares[1]:.0%} |"
+
+
+def table_beside_cupy(rows: list[Workload]) -> Iterator[str]:
+    """Yield a table of calls of `upfirdn` that are waited for, on arrays of CuPy."""
+    import cupy
+    from cupyx.scipy.signal import upfirdn as of_cupy
+
+    yield "\n| upfirdn, microseconds of a call | ours | CuPy |\n|---|---:|---:|"
+    for workload in rows:
+        x, weight, _ = (None if a is None else cupy.asarray(a) for a in workload.arrays(np.random.default_rng(0)))
+        ours, theirs = (
+            call_time(partial(function, weight[0, 0], x[:, 0], workload.stride), cupy.cuda.Device().synchronize)
+            for function in (upfirdn, of_cupy)
+        )
+        yield f"| {workload.name} | {ours:.0f} | {theirs:.0f} |"
+
+
+def table_of_host_arrays(rows: list[Workload]) -> Iterator[str]:
+    """Yield a table of calls on host arrays: on the GPU, copies included, on the CPU, and where 'auto' puts them."""
+    from numba_tconv.backends.cuda import compiler
+
+    yield "\n| host arrays, microseconds of a call | GPU | CPU | 'auto' takes |\n|---|---:|---:|---|"
+    for workload in rows:
+        x, weight, bias = workload.arrays(np.random.default_rng(0))
+        there, here, auto = (
+            ConvTranspose1d(weight, bias, device=device, **options_of(workload)) for device in ("cuda", "cpu", "auto")
+        )
+        times = [call_time(partial(plan, x), compiler.cuda.synchronize) for plan in (there, here)]
+        auto(x)
+        place = "GPU" if "_on_gpu" in vars(auto) else "CPU"
+        yield f"| {workload.name} | {times[0]:.0f} | {times[1]:.0f} | {place} |"
+
+
+def lines(pattern: str, cases: int) -> Iterator[str]:
     """Yield the report."""
     from numba_tconv.backends.cuda import compiler
 
+    rows = [row for row in WORKLOADS if re.search(pattern, row.name) and row.bytes <= LARGEST]
     yield f"# {compiler.gpu_name()}\n"
     findings = wrong(cases)
     yield f"{cases} random layers, forward pass and gradients: {len(findings)} findings\n"
     yield from (f"- {finding}" for finding in findings)
     yield from (f"{tool}: {sanitized(tool)}\n" for tool in ("memcheck", "racecheck"))
-    synchronize = compiler.cuda.synchronize
-    copied = bandwidth(synchronize)
-    yield f"A copy moves {copied / 1e9:.0f} GB/s. Medians of {ROUNDS}.\n"
-    yield "| row | plan | host arrays | PyTorch | TFLOP/s | of copy bandwidth |\n|---|---|---|---|---|---|"
-    for workload in WORKLOADS:
-        if re.search(rows, workload.name) and workload.bytes < LARGEST:
-            times = seconds(candidates(workload), synchronize)
-            cells = [
-                f"{times[name] * 1e3:.3f} ms" if name in times else "-" for name in ("plan", "host arrays", "PyTorch")
-            ]
-            speed, moved = workload.flops / times["plan"] / 1e12, workload.bytes / times["plan"] / copied
-            yield f"| {workload.name} | {' | '.join(cells)} | {speed:.2f} | {moved:.0%} |"
+    if find_spec("torch"):
+        yield from table_beside_torch(rows)
+    if find_spec("cupyx"):
+        yield from table_beside_cupy([row for row in rows if row.kind == "fir"])
+    yield from table_of_host_arrays([row for row in rows if row.quick])
 
 
 def main(arguments: list[str] | None = None) -> int:

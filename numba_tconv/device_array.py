@@ -8,13 +8,15 @@ Here belongs what can be known of such an array without a compiler for GPUs: any
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from math import prod
 from typing import Any
 
 import numpy as np
 
 DLPACK_CUDA = 2
-DTYPES = ("float16", "float32", "float64", "complex64", "complex128")
+# The dtypes that kernels take, by their characters, and the bytes of a real number in them.
+REAL_BYTES = {"e": 2, "f": 4, "d": 8, "F": 4, "D": 8}
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +60,7 @@ class DeviceArray:
         """Number of samples."""
         return prod(self.shape)
 
-    @property
+    @cached_property
     def extent(self) -> tuple[int, int]:
         """The addresses from the first byte to behind the last one."""
         low, high = extent(self.shape, self.strides, self.dtype.itemsize)
@@ -77,8 +79,13 @@ def extent(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> t
     """Return the first byte of an array and the one behind its last, counted from its first sample."""
     if 0 in shape:
         return 0, 0
-    reach = [(size - 1) * step for size, step in zip(shape, strides, strict=True)]
-    return sum(min(0, step) for step in reach), sum(max(0, step) for step in reach) + itemsize
+    low, high = 0, itemsize
+    for size, step in zip(shape, strides, strict=True):
+        if step < 0:
+            low += (size - 1) * step
+        else:
+            high += (size - 1) * step
+    return low, high
 
 
 def is_on_gpu(value: object) -> bool:
@@ -117,9 +124,9 @@ def as_device_array(name: str, value: Any) -> DeviceArray:
         array = _view(value)
     except (RuntimeError, TypeError, BufferError) as error:
         raise TypeError(f"{name} must be an array whose memory on the GPU can be read; got {error}") from None
-    if array.dtype.name not in DTYPES:
+    real = REAL_BYTES.get(array.dtype.char)
+    if real is None:
         raise TypeError(f"{name} on a GPU must be float16/32/64 or complex64/128; got {array.dtype}")
-    real = np.empty(0, array.dtype).real.itemsize
     if array.pointer % real or any(step % real for step in array.strides):
         raise ValueError(f"{name} must be aligned; got the strides {array.strides} for {array.dtype}")
     return array
@@ -151,10 +158,15 @@ def _view_of_tensor(tensor: Any) -> DeviceArray:
     """
     if tensor.requires_grad or tensor.is_conj() or tensor.is_neg():
         raise TypeError("a tensor that wants a gradient or is a lazy conjugate: detach or resolve it first")
-    dtype, device = np.dtype(str(tensor.dtype).removeprefix("torch.")), tensor.device
+    dtype, device = _dtype_of_torch(tensor.dtype), tensor.device
     shape, strides = tuple(tensor.shape), tuple(step * dtype.itemsize for step in tensor.stride())
     stream = sys.modules["torch"].cuda.current_stream(device).cuda_stream
     return DeviceArray(tensor, tensor.data_ptr(), shape, strides, dtype, stream, True, device.index)
+
+
+@cache
+def _dtype_of_torch(dtype: Any) -> np.dtype[Any]:
+    return np.dtype(str(dtype).removeprefix("torch."))
 
 
 def _number(value: Any) -> int | None:

@@ -30,7 +30,7 @@ def pytest_ignore_collect(collection_path, config):
 @pytest.fixture(autouse=True)
 def real_tiles(monkeypatch):
     """Return the tiles that GPUs have, for real and for complex products; on the simulator, make every launch small."""
-    from numba_tconv.backends.cuda import fir, launch, rates, sums
+    from numba_tconv.backends.cuda import fir, launch, rates, sums, tap_sums
     from numba_tconv.backends.cuda.problems import Tile
 
     of_gpus = launch.TILES, launch.SPARING_TILES
@@ -46,6 +46,7 @@ def real_tiles(monkeypatch):
     monkeypatch.setattr(fir, "TILES", {4: rows, 8: rows})
     monkeypatch.setattr(rates, "THREADS", 8)
     monkeypatch.setattr(sums, "THREADS", 8)
+    monkeypatch.setattr(tap_sums, "THREADS", 8)
     return of_gpus
 
 

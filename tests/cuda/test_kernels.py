@@ -10,7 +10,7 @@ import pytest
 import scipy.signal
 
 from numba_tconv import geometry, reference
-from numba_tconv.backends.cuda import fir, rates, sums
+from numba_tconv.backends.cuda import fir, rates, sums, tap_sums
 from numba_tconv.backends.cuda.compiler import configured, types
 from numba_tconv.backends.cuda.parts import View
 from numba_tconv.backends.cuda.problems import Sizes
@@ -315,3 +315,25 @@ def test_sums_of_many_terms_are_split_for_accuracy(monkeypatch):
     monkeypatch.setattr(sums, "LONGEST", 2)
     monkeypatch.setattr(sums, "SHORTEST", 1)
     assert run_sums((1, 1, 700), "ff", "rows", blocks=1) == 2
+
+
+@pytest.mark.parametrize("name", FIRS)
+@pytest.mark.parametrize("dtype", ["f", "e"])
+def test_gradient_of_the_weight_of_one_channel_a_group(name, dtype):
+    length, taps, stride, padding, output_padding, dilation = FIRS[name]
+    for batch, blocks, layout in ((2, 1, "rows"), (3, 40, "askew")):
+        rng = np.random.default_rng(7)
+        shape = geometry.geometry(length, taps, stride, padding, output_padding, dilation)
+        x, weight = numbers(rng, (batch, 2, length), dtype), numbers(rng, (2, 1, taps), dtype)
+        grad_output = numbers(rng, (batch, 2, shape.output_length), dtype)
+        _, expected, _ = reference.gradients(
+            grad_output, x, weight, stride=stride, padding=padding, output_padding=output_padding, groups=2,
+            dilation=dilation,
+        )  # fmt: skip
+        (x_memory, x_view), (g_memory, g_view) = place(x, layout), place(grad_output, layout)
+        problem, taps_of_one = tap_sums.problem(shape, (batch, 2), x_view, g_view, blocks, THREADS)
+        assert problem.splits == 1 or blocks > 1
+        there = np.full((2, taps, problem.splits), np.nan, np.float32)
+        kernel = tap_sums.make_kernel(THREADS, taps_of_one, types.float32)
+        launch(kernel, min(3, tap_sums.blocks(problem)), THREADS, x_memory, g_memory, there.reshape(-1), tuple(problem))
+        np.testing.assert_allclose(there.sum(-1), expected[:, 0], atol=1e-5 * np.abs(expected).max(), rtol=1e-4)

@@ -68,7 +68,17 @@ class Backward:
         run((self._grad_output.pointer, weight.pointer, out.pointer), self._stream)
 
     def _weight_gradient(self, out: DeviceArray) -> None:
-        self._contract(problems.grad_weight, self._x, out)
+        batch, groups, channels, filters = self._sizes
+        g, of_out = layout(self._grad_output), layout(out)
+        if not (channels == filters == 1 and self._x.dtype.kind != "c" and not g.is_complex):
+            self._contract(problems.grad_weight, self._x, out)
+            return
+        x = on_gpu(self._x, self._real, self._stream)
+        of_x = layout(x)
+        rows = View(of_out.view.start, (of_out.view.strides[-1],))  # it is new, and contiguous
+        arrays = (of_x.memory, of_x.view), (g.memory, g.view), (of_out.memory, rows)
+        run = launch.sum_taps(self._geometry, (batch, groups), self._real, arrays)
+        run((x.pointer, self._grad_output.pointer, out.pointer), self._stream)
 
     def _bias_gradient(self, out: DeviceArray) -> None:
         g, result = layout(self._grad_output), layout(out)

@@ -5,7 +5,9 @@ on a machine where the whole of PyTorch's call takes 0.035. So launches are boun
 `cuda.core`, as Numba's do in the end. What knows of Numba's insides is here, and nowhere else.
 """
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
@@ -42,7 +44,8 @@ def bind(kernel: Any, blocks: int, threads: int, memories: tuple[Memory, ...], p
         )
     numbers = {np.dtype(name): getattr(types, name) for name in ("float16", "float32", "float64", "uint32")}
     signature = (*(types.Array(numbers[m.dtype], 1, "C") for m in memories), kernel.typeof_pyval(problem))
-    function = kernel.compile(signature)._codelibrary.get_cufunc().kernel
+    with _without_garbage_collection():
+        function = kernel.compile(signature)._codelibrary.get_cufunc().kernel
     config = LaunchConfig(grid=blocks, block=threads)
     integers = tuple(problem)
     # Numba's kernels take of an array: two pointers of its own, the number of samples, the size of one, the address,
@@ -60,6 +63,21 @@ def bind(kernel: Any, blocks: int, threads: int, memories: tuple[Memory, ...], p
         launch(_core_stream(stream), config, function, *arguments, *integers)
 
     return call
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Compile faster: Numba makes millions of small copies to inline functions, and none of them is garbage yet.
+
+    A contraction takes 4.6 s without the collector and 7.0 s with it.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @cache

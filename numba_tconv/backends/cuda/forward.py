@@ -69,7 +69,9 @@ def _launch(
             geometry, sizes, 1 + x.is_complex, (x.view, weight.view, out.view), bias_parts, tile,
             is_aligned=x.is_aligned and out.is_aligned,
         )  # fmt: skip
-        if sizes.channels == 1 or (filters == 1 and launch.fills(fir.blocks(rows), tile.blocks)):
+        # With more branches, the rows of a contraction's tiles are as well filled by one filter as by many.
+        is_one_filter = filters == rows.sets == 1 and launch.fills(fir.blocks(rows), tile.blocks)
+        if sizes.channels == 1 or is_one_filter:
             return launch.filter_rows(kind, rows, real, memories)
     which = parts(weight.is_complex, x.is_complex, out.is_complex)
     problem, lanes = problems.forward(geometry, sizes, which, x.view, weight.view, bias_parts, out.view)

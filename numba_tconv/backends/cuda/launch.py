@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from numba_tconv.backends.cuda import contraction, fir, memory, rates, sums
+from numba_tconv.backends.cuda import contraction, fir, memory, rates, sums, tap_sums
 from numba_tconv.backends.cuda.binding import Launch, Memory, bind
 from numba_tconv.backends.cuda.compiler import SIMULATED, cuda, types
 from numba_tconv.backends.cuda.parts import ALL_COMPLEX, Parts, View
 from numba_tconv.backends.cuda.problems import Lanes, Problem, Tile
-from numba_tconv.geometry import RateChange
+from numba_tconv.geometry import Geometry, RateChange
 
 # By the itemsize of what is computed with: tiles for many, for fewer, and for few rows, and how fast each one
 # multiplies beside the others: in float32 as measured on an H200, in float64 by the multiplications in machine code.
@@ -271,5 +271,42 @@ def sum_rows(
             there = target if is_last else _scratch_memory(f"sums {number}", between[number].size, real, stream)
             run((source, there), stream)
             source = there
+
+    return launch
+
+
+@cache
+def _tap_sums(threads: int, taps: int, real: np.dtype) -> Any:
+    return tap_sums.make_kernel(threads, taps, _number(real))
+
+
+def sum_taps(
+    geometry: Geometry,
+    sizes: tuple[int, int],
+    real: np.dtype,
+    arrays: tuple[tuple[Memory, View], tuple[Memory, View], tuple[Memory, View]],
+) -> Launch:
+    """Return the launch of the gradient of a depthwise weight: of arrays (x, grad_output, out), the last (group * tap).
+
+    `sizes` are (batch, groups).
+    """
+    (x, x_view), (g, g_view), (out, out_view) = arrays
+    threads = tap_sums.THREADS
+    wanted = multiprocessors() * tap_sums.BLOCKS
+    problem, taps = tap_sums.problem(geometry, sizes, x_view, g_view, wanted, threads)
+    rows, splits = sizes[1] * geometry.filter_size, problem.splits
+    blocks, kernel = min(tap_sums.blocks(problem), MOST_BLOCKS), _tap_sums(threads, taps, real)
+    work = Memory(real, rows * splits)
+    run = bind(kernel, blocks, threads, (x, g, out if splits == 1 else work), problem, memory.current_device())
+    add = sum_rows((rows, 1, splits), 1, real, (work, View(0, (splits, 0, 1))), (out, out_view))
+
+    def launch(addresses: tuple[int, ...], stream: Any) -> None:
+        x, g, out = addresses
+        if splits == 1:
+            run(addresses, stream)
+        else:
+            there = _scratch_memory("tap sums", work.size, real, stream)
+            run((x, g, there), stream)
+            add((there, out), stream)
 
     return launch

@@ -27,6 +27,8 @@ def empty(shape: tuple[int, ...], dtype: Any, stream: Any = 0) -> Any:
 
 def upload(array: np.ndarray, target: Any = None, stream: Any = 0) -> Any:
     """Copy a contiguous array to the GPU, into `target` where that is given; asynchronously from pinned memory."""
+    if 0 in array.strides:  # which Numba takes for an axis without samples
+        array = array.copy()
     return cuda.to_device(array, stream=stream, to=target)
 
 

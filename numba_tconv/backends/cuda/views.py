@@ -11,7 +11,7 @@ import numpy as np
 from numba_tconv.backends.cuda import memory
 from numba_tconv.backends.cuda.binding import Memory
 from numba_tconv.backends.cuda.parts import View
-from numba_tconv.device_array import DTYPES, DeviceArray, as_device_array, empty_like, extent
+from numba_tconv.device_array import REAL_BYTES, DeviceArray, as_device_array, empty_like, extent
 
 
 class Layout(NamedTuple):
@@ -53,7 +53,7 @@ def layout(array: DeviceArray) -> Layout:
 
 def stored_dtype(dtype: np.dtype, real: np.dtype) -> np.dtype:
     """Return the dtype that samples have on the GPU: their own, or the arithmetic's where kernels do not take it."""
-    return dtype if dtype.name in DTYPES else real
+    return dtype if dtype.char in REAL_BYTES else real
 
 
 def on_gpu(array: Any, real: np.dtype, stream: Any) -> DeviceArray:
