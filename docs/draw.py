@@ -363,7 +363,8 @@ MACHINES = {
     "backends.cpu": ("from arrays: forward, backward, polyphase", "kernels: panels, fir, scatter, rational,",
                      "columns, grad_x, grad_weight, grad_bias", "under them: pack, staging, tile, threads, jit"),
     "backends.cuda": ("from arrays: forward, backward, polyphase", "integers and launches: problems, launch",
-                      "kernels: contraction, fir, rates, sums", "under them: views, memory, compiler"),
+                      "kernels: contraction, fir, rates, tap_sums, sums",
+                      "under them: views, binding, memory, compiler"),
 }  # fmt: skip
 CALL = {
     "functional": "1", "arguments": "2", "geometry": "3", "gpu": "4", "backends": "5", "backends.cpu": "6",

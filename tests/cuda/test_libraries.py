@@ -59,6 +59,11 @@ def test_results_are_arrays_of_the_same_library(make, arrays):
     assert type(signal) is type(there)
 
 
+def test_host_arrays_with_a_stride_of_zero():
+    x, weight = np.broadcast_to(np.float32(3), (1, 1, 1)), np.broadcast_to(np.float32(2), (1, 1, 1))
+    assert conv_transpose1d(x, weight, device="cuda") == 6
+
+
 def test_what_has_only_the_protocol_of_dlpack(arrays):
     x, weight, _ = arrays
     tensor = torch_tensor(x)
