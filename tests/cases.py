@@ -332,6 +332,30 @@ def random_cases(seed: int, count: int) -> Iterator[Case]:
 
 
 # Long or wide enough for what random cases do not reach, on either side of the threshold for parallel kernels.
+def small_case(rng: random.Random, most_work: int) -> Case:
+    """Return a case of few multiply-adds, for kernels that run as Python: thousands a second, not billions."""
+    while True:
+        kind = rng.choice(list(KINDS))
+        branches = rng.choice((1, 1, 2, 2, 3, 4, 6, 7))
+        step = rng.choice([step for step in (1, 1, 1, 2, 3, 5) if gcd(step, branches) == 1])
+        batch = rng.choice((None, 1, 2, 3))
+        groups, channels, filters = rng.choice((1, 1, 2, 3)), rng.choice((1, 1, 2, 5, 9)), rng.choice((1, 1, 2, 5, 9))
+        filter_size, length = rng.choice((1, rng.randint(1, 5), rng.randint(1, 20))), rng.randint(1, 25)
+        taps = -(-filter_size // branches)
+        work = (batch or 1) * groups * channels * filters * branches * taps * (length + (taps - 1) * step)
+        if work <= most_work:
+            case = Case(batch, groups, channels, filters, filter_size, length)
+            case = with_options(rng, case, kind, branches, step)
+            if case.output_length * (batch or 1) * groups * filters <= most_work:
+                return case
+
+
+def small_cases(seed: int, count: int, most_work: int = 600) -> list[Case]:
+    """Return random cases of all dtypes and layouts."""
+    rng = random.Random(seed)  # noqa: S311 nothing secret
+    return [small_case(rng, most_work) for _ in range(count)]
+
+
 LARGE = {
     "fir, several blocks, serial": Case(filter_size=9, length=5000, stride=4),
     "fir, parallel": Case(filter_size=41, length=40_000, stride=4, padding=(7, 3), bias_dtype="float32"),

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from cases import Case, assert_close, random_cases
-from helpers import ON_GPU, here, small_cases, there
+from cases import Case, assert_close, random_cases, small_cases
+from helpers import ON_GPU, here, there
 
 from numba_tconv import conv_transpose1d
 from numba_tconv.backends.cuda import launch

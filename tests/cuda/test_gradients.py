@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from cases import assert_close, random_cases, random_values
-from helpers import ON_GPU, here, small_cases, there
+from cases import assert_close, random_cases, random_values, small_cases
+from helpers import ON_GPU, here, there
 
 from numba_tconv import ConvTranspose1d, conv_transpose1d_backward, reference
 from numba_tconv.backends.cuda.compiler import SIMULATED

@@ -1,0 +1,177 @@
+"""What the intrinsics of the CPU kernels mean, in plain Python: with `NUMBA_DISABLE_JIT=1` the kernels run by these.
+
+Each is written from the formula in its docstring, and knows nothing of vectors and how LLVM is told of them. Memory is
+checked: whatever is read or written has to lie within an array that the kernel was given.
+"""
+
+import ctypes
+
+import numpy as np
+from numba.core import extending
+
+from numba_tconv.backends.cpu import products, staging, threads
+
+_known: dict[tuple[int, int], np.ndarray] = {}
+
+
+def forget():
+    """Forget all arrays: their memory may be another's soon."""
+    _known.clear()
+
+
+def address(array):
+    start = array.__array_interface__["data"][0]
+    reach = [(size - 1) * step for size, step in zip(array.shape, array.strides, strict=True)]
+    if array.size:
+        low, high = sum(min(0, step) for step in reach), sum(max(0, step) for step in reach) + array.itemsize
+        _known[start + low, start + high] = array
+    return start
+
+
+def view(start, count, dtype):
+    """Return the `count` numbers from an address on."""
+    size = int(count) * np.dtype(dtype).itemsize
+    assert any(low <= start and start + size <= high for low, high in _known), f"{size} bytes at {start} are nobody's"
+    return np.frombuffer((ctypes.c_char * size).from_address(int(start)), dtype)
+
+
+def numbers(array, at, count):
+    """Return `count` numbers of an array's memory, from so many behind its first one on."""
+    return view(address(array) + int(at) * array.itemsize, count, array.dtype) if count > 0 else array.ravel()[:0]
+
+
+def take(turns):
+    turns[0] += 1
+    return int(turns[0] - 1)
+
+
+def panel_rows(scratch, A, B, counts, D, first, ahead, R, V, lanes, a_r):
+    (a0, a_i, a_j), (b, b_i), (rows, n_i, n_j), (d0, d_r) = A, B, counts, D
+    width = V * lanes
+    for r in range(rows):
+        sums = numbers(scratch, d0 + r * d_r, width)
+        if first:
+            sums[:] = 0
+        for i in range(n_i):
+            at = a0 + i * a_i + r * a_r + a_j * np.arange(n_j)
+            assert (at >= 0).all()
+            if n_j > 0:
+                lines = view(b + i * b_i * scratch.itemsize, n_j * width, scratch.dtype)
+                sums += scratch[at] @ lines.reshape(n_j, width)
+
+
+def fir_tile(x, x_i, x_j, W, w0, n_i, n_j, bias, b0, out, ahead, S, V, lanes, unit, parts):
+    width, size = V * lanes, W.itemsize
+    pair = bias[b0 : b0 + parts]
+    rows = np.empty((S, width), W.dtype)
+    rows[:] = np.resize(pair, width) if unit == 2 else np.resize(pair, S)[:, None]
+    for i in range(n_i):
+        for j in range(n_j):
+            samples = view(x + (i * x_i + j * x_j) * size, width, W.dtype)
+            rows += numbers(W, w0 + (i * n_j + j) * S, S)[:, None] * samples
+    view(out, S * width, W.dtype)[:] = rows.reshape(S, -1, unit).transpose(1, 0, 2).ravel()
+
+
+def _rows(source, step, count, like, lanes):
+    return np.array([view(source + i * step * like.itemsize, lanes, like.dtype) for i in range(count)])
+
+
+def transpose(source, step, target, t_step, like, lanes):
+    for k, column in enumerate(_rows(source, step, lanes, like, lanes).T):
+        view(target + k * t_step * like.itemsize, lanes, like.dtype)[:] = column
+
+
+def interleave(source, step, target, like, n, lanes):
+    view(target, n * lanes, like.dtype)[:] = _rows(source, step, n, like, lanes).T.ravel()
+
+
+def deinterleave(source, target, t_step, like, n, lanes):
+    for i, row in enumerate(view(source, n * lanes, like.dtype).reshape(lanes, n).T.copy()):
+        view(target + i * t_step * like.itemsize, lanes, like.dtype)[:] = row
+
+
+def weave_tile(D, d0, d_b, d_q, first, rows, bias, b_odd, out, o0, o_f, count, lanes):
+    assert first < rows
+    tile = []
+    for i in range(lanes):
+        q, b = divmod(first + i, rows)
+        tile.append(numbers(D, d0 + q * d_q + b * d_b, lanes) + numbers(D, bias + i % 2 * b_odd, lanes))
+    for f in range(count):
+        numbers(out, o0 + f * o_f, lanes)[:] = np.array(tile)[:, f]
+
+
+def copy_rows(D, d0, d_r, bias, b0, parts, out, o0, o_r, count, run, lanes):
+    for q in range(count):
+        for chunk in range(0, run, lanes):
+            at = min(chunk, max(0, run - lanes))
+            added = bias[b0 + (at + np.arange(lanes)) % parts]
+            numbers(out, o0 + q * o_r + at, lanes)[:] = numbers(D, d0 + q * d_r + at, lanes) + added
+
+
+def copy_windows(source, s_w, target, t_w, count, run, like, lanes):
+    for w in range(count):
+        samples = view(source + w * s_w * like.itemsize, run, like.dtype)
+        view(target + w * t_w * like.itemsize, run, like.dtype)[:] = samples
+
+
+def prefetch_run(start, size):
+    pass
+
+
+def sum_rows(rows, first, step, taps, h0, count, target, start, end, V, lanes):
+    size = taps.itemsize
+    sums = np.zeros(end - start, taps.dtype)
+    for j in range(count):
+        sums += taps[h0 + j] * view(rows[first - j * step] + start * size, end - start, taps.dtype)
+    view(target + start * size, end - start, taps.dtype)[:] = sums
+
+
+def copy_bytes(target, source, size):
+    if size > 0:
+        view(target, size, np.uint8)[:] = view(source, size, np.uint8).copy()
+
+
+def zero_run(target, at, count):
+    numbers(target, at, count)[:] = 0
+
+
+def _read(array, offset):
+    return view(address(array) + offset, 1, array.dtype)[0]
+
+
+def _write(array, offset, value):
+    view(address(array) + offset, 1, array.dtype)[0] = value
+
+
+def _as_float(value, half, stage):
+    return half_to_float(np.uint32(value)) if half else stage.dtype.type(value)  # noqa: F821 of staging
+
+
+def is_same_dtype(a, b):
+    return a.dtype == b.dtype
+
+
+def put(out, offset, value):
+    _write(out, offset, float_to_half(value) if out.dtype == np.uint16 else value)  # noqa: F821 of staging
+
+
+def launch(kernel, arguments, n_workers):
+    """Run the workers one after the other, the last one first: it does everything, the others find nothing left."""
+    turns = np.zeros(2, np.int64)
+    for array in arguments:
+        address(array)
+    with np.errstate(over="ignore"):
+        for worker in reversed(range(n_workers)):
+            kernel(*arguments, turns, worker)
+    forget()
+
+
+def install(monkeypatch):
+    """Let kernels call these, each launch for three workers."""
+    names = globals()
+    monkeypatch.setattr(extending._Intrinsic, "__call__", lambda self, *args: names[self._name](*args), raising=False)
+    for stub in ("_as_float", "is_same_dtype", "put"):  # whose meaning is an overload's
+        monkeypatch.setattr(getattr(staging, stub), "__code__", names[stub].__code__)
+    monkeypatch.setattr(products.largest_factor, "py_func", products.largest_factor, raising=False)
+    monkeypatch.setattr(threads, "launch", launch)
+    monkeypatch.setattr(threads, "workers", lambda work: 3)

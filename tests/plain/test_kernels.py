@@ -1,0 +1,98 @@
+"""Random cases of all three passes, and changes of rate, by kernels that are plain Python."""
+
+import numpy as np
+import pytest
+import scipy.signal
+from cases import Case, assert_close, random_values, small_cases
+
+from numba_tconv import conv_transpose1d, conv_transpose1d_backward, reference, upfirdn
+from numba_tconv.backends.cpu import grad_weight, grad_x, scatter
+from numba_tconv.backends.cpu.staging import float_to_half, half_to_float
+
+CASES = small_cases(5, 200, 20_000)
+
+
+def check_forward(case):
+    """Compare with the references."""
+    x, weight, bias = case.arrays()
+    expected, magnitude = case.expected(x, weight, bias)
+    y = conv_transpose1d(x, weight, bias, out=case.out(), **case.options)
+    assert_close(y, expected, magnitude)
+
+
+def check_gradients(case):
+    """Compare with the definition."""
+    x, weight, _ = case.arrays()
+    batch = () if case.batch is None else (case.batch,)
+    g = random_values(
+        np.random.default_rng(case.seed), (*batch, case.groups * case.filters, case.output_length), case.dtype.name
+    )
+    expected = reference.gradients(g, x, weight, **case.options)
+    magnitude = reference.gradients(*(abs(array.astype(complex)) for array in (g, x, weight)), **case.options)
+    gradients = conv_transpose1d_backward(g, x, weight, **case.options)
+    for array, gradient, truth, scale in zip((x, weight, None), gradients, expected, magnitude, strict=True):
+        is_real = array is not None and array.dtype.kind != "c"
+        assert_close(gradient, truth.real if is_real else truth, abs(scale))
+
+
+@pytest.mark.parametrize("number", range(len(CASES)))
+def test_forward(number):
+    check_forward(CASES[number])
+
+
+@pytest.mark.parametrize("number", range(0, len(CASES), 2))
+def test_gradients(number):
+    check_gradients(CASES[number])
+
+
+# What random cases of this size do not reach, mostly of the gradients: blocks, and orders of staging.
+MORE = {
+    "few samples of short signals": Case(9, 1, 3, 4, 5, 2, 2),
+    "windows far apart": Case(1, 1, 2, 3, 11, 40, 11),
+    "windows far apart of a strange stride": Case(1, 1, 2, 3, 40, 43, 37),
+    "lines too long": Case(1, 1, 1, 2, 3, 12, 400),
+    "lines too long, taps apart": Case(1, 1, 1, 2, 3, 12, 400, dilation=3),
+    "taps too far apart": Case(1, 1, 1, 5, 3, 12, dilation=1000, padding=(1000, 1000)),
+    "long": Case(1, 1, 1, 2, 3, 3000),
+    "long and half": Case(1, 1, 2, 2, 3, 1500, 2, x_dtype="float16", weight_dtype="float16"),
+    "half, stepped": Case(2, 1, 3, 2, 3, 40, 2, x_dtype="float16", weight_dtype="float16", x_layout="stepped"),
+    "read in place": Case(1, 1, 40, 20, 16, 1, 8, padding=4, bias_dtype="float32"),
+    "read in place, several samples": Case(3, 1, 40, 21, 15, 9, 8, padding=(3, 9), x_layout="stepped"),
+    "read in place, taps apart": Case(2, 2, 40, 17, 5, 9, 2, dilation=3, output_padding=2, bias_dtype="float32"),
+}
+
+
+@pytest.mark.parametrize("name", MORE)
+def test_more(name, monkeypatch):
+    monkeypatch.setattr(scatter, "SMALLEST_WEIGHT", 1 << 12)
+    for module in (grad_weight, grad_x):
+        monkeypatch.setattr(module, "LINE_BYTES", 1 << 11)
+    check_forward(MORE[name])
+    check_gradients(MORE[name])
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+@pytest.mark.parametrize("value", [0.0, 1.0, 65519.0, 65520.0, 1e9, 2.0**-14, 2.0**-24, 2.0**-25, 1e-9, np.inf, np.nan])
+def test_half(value):
+    """NumPy's rounding, and back."""
+    for sign in (1, -1):
+        expected = np.float32(sign * value).astype(np.float16)
+        bits = np.uint16(float_to_half(np.float32(sign * value)))
+        assert bits.view(np.float16) == expected or np.isnan(expected)
+        back = half_to_float(np.uint32(bits))
+        assert back == np.float32(expected) or np.isnan(back)
+
+
+@pytest.mark.parametrize(("up", "down"), [(3, 1), (3, 2), (2, 3), (1, 5), (7, 8), (9, 16), (40, 3), (1, 40)])
+@pytest.mark.parametrize(("dtype", "h_dtype"), ["ff", "dd", "Ff", "FF", "fF"])
+def test_rates(up, down, dtype, h_dtype):
+    """Against SciPy: signals along both axes, alone and beside others."""
+    rng = np.random.default_rng(up)
+    for length, taps in ((1, 2), (70, 1), (130, 3 * max(up, down) + 1)):
+        x, h = random_values(rng, (length, 5), dtype), random_values(rng, (taps,), h_dtype)
+        expected = scipy.signal.upfirdn(h.astype("D"), x.astype("D"), up, down, axis=0)
+        bound = 1e-5 * scipy.signal.upfirdn(np.abs(h), np.abs(x), up, down, axis=0).max()
+        assert np.abs(upfirdn(h, x, up, down, axis=0) - expected).max() <= bound
+        assert np.abs(upfirdn(h, np.ascontiguousarray(x.T), up, down).T - expected).max() <= bound
+        out = np.empty((2 * expected.shape[0],), np.result_type(dtype, h_dtype))[::2]
+        assert np.abs(upfirdn(h, x[:, 0], up, down, out=out) - expected[:, 0]).max() <= bound
