@@ -170,7 +170,7 @@ def _polyphase(h: Array, plan: _Plan, x: Array, method: str, device: str, stream
         return Polyphase(h, plan.up, plan.down, by_fft=plan.by_fft)  # a microsecond less for small calls
     address, on_gpu, served = check_stream(stream, x), is_on_gpu(x), check_device(device)
     if on_gpu:
-        check_on_gpu(device)
+        check_on_gpu(served)
     else:
         check_one_place(h=h)
         # Long filters are transformed on the CPU, unless a GPU is asked for.

@@ -8,7 +8,7 @@ import scipy.signal
 from cases import random_values
 from helpers import here, there
 
-from numba_tconv import ConvTranspose1d, Upsampler, resample_poly, upfirdn
+from numba_tconv import ConvTranspose1d, Upsampler, backends, conv_transpose1d, resample_poly, upfirdn
 
 TOLERANCE = {"f": 2e-6, "d": 1e-14, "F": 2e-6, "D": 1e-14}
 
@@ -63,6 +63,13 @@ def test_resample_poly(rng):
         np.testing.assert_allclose(here(resample_poly(there(x), up, down)), expected, atol=1e-13)
         np.testing.assert_allclose(resample_poly(x, up, down, padtype="mean", device="cuda"),
                                    scipy.signal.resample_poly(x, up, down, padtype="mean"), atol=1e-13)  # fmt: skip
+
+
+def test_the_environment_decides_for_layers_and_signals_alike(monkeypatch):
+    monkeypatch.setattr(backends, "DEFAULT", "cpu")
+    for call in (lambda x: upfirdn([1.0, 2.0], x), lambda x: conv_transpose1d(x, np.ones((1, 1, 2)))):
+        with pytest.raises(ValueError, match="device must be 'auto' or 'cuda' where x is on a GPU; got 'cpu'"):
+            call(there(np.ones((1, 5))))
 
 
 def test_streams(rng):
