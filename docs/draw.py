@@ -341,7 +341,7 @@ def gpu_tile():
 ROOMS = {
     "__main__": (114, 90, GREY), "__init__": (310, 150, GREY), "cli": (114, 90, BLUE), "conversion": (114, 90, BLUE),
     "demo": (310, 150, GREY), "files": (114, 90, GREY), "training": (472, 140, PURPLE), "options": (530, 82, GREY),
-    "progress": (618, 82, GREY), "solvers": (530, 82, GREY), "resampling": (114, 170, BLUE),
+    "progress": (618, 82, GREY), "solvers": (530, 82, GREY), "factors": (530, 82, GREY), "resampling": (114, 170, BLUE),
     "torch": (306, 140, PURPLE), "layer": (462, 238, PURPLE), "polyphase": (114, 130, BLUE),
     "interchange": (306, 78, GREY), "formats": (406, 52, GREY), "storage": (462, 54, GREY),
     "initializers": (530, 82, GREY), "_properties": (618, 82, GREY), "functional": (310, 150, ORANGE),
@@ -370,8 +370,8 @@ CALL = {
     "functional": "1", "arguments": "2", "geometry": "3", "gpu": "4", "backends": "5", "backends.cpu": "6",
     "backends.cuda": "6",
 }  # fmt: skip
-STOREYS = ((0, 4, "commands"), (4, 7, "training"), (7, 8, "faces"), (8, 9, "their parts"), (9, 13, "operators"),
-           (13, 15, "machines"), (15, 16, "ground"))  # fmt: skip
+STOREYS = ((0, 4, "commands"), (4, 7, "training"), (7, 9, "faces"), (9, 10, "their parts"), (10, 14, "operators"),
+           (14, 16, "machines"), (16, 17, "ground"))  # fmt: skip
 
 
 def dataflow():

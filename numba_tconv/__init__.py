@@ -8,18 +8,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from numba_tconv.factors import getL2Factor, getLearnRateFactor, setL2Factor, setLearnRateFactor
     from numba_tconv.functional import ConvTranspose1d, conv_transpose1d
     from numba_tconv.gradients import conv_transpose1d_backward
     from numba_tconv.interchange import from_keras_weight, from_torch_weight, to_keras_weight, to_torch_weight
-    from numba_tconv.layer import (
-        TransposedConvolution1DLayer,
-        getL2Factor,
-        getLearnRateFactor,
-        properties,
-        setL2Factor,
-        setLearnRateFactor,
-        transposedConv1dLayer,
-    )
+    from numba_tconv.layer import TransposedConvolution1DLayer, properties, transposedConv1dLayer
     from numba_tconv.options import trainingOptions
     from numba_tconv.resampling import Upsampler, resample_poly, upfirdn
     from numba_tconv.solvers import adamupdate, rmspropupdate, sgdmupdate
@@ -62,13 +55,13 @@ _HOMES = {
     "conv_transpose1d_backward": "gradients",
     "from_keras_weight": "interchange",
     "from_torch_weight": "interchange",
-    "getL2Factor": "layer",
-    "getLearnRateFactor": "layer",
+    "getL2Factor": "factors",
+    "getLearnRateFactor": "factors",
     "properties": "layer",
     "resample_poly": "resampling",
     "rmspropupdate": "solvers",
-    "setL2Factor": "layer",
-    "setLearnRateFactor": "layer",
+    "setL2Factor": "factors",
+    "setLearnRateFactor": "factors",
     "sgdmupdate": "solvers",
     "to_keras_weight": "interchange",
     "to_torch_weight": "interchange",

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from numba_tconv._properties import Integer, Interval, Real, as_valid
-from numba_tconv.layer import TransposedConvolution1DLayer, getL2Factor, getLearnRateFactor
+from numba_tconv.factors import getL2Factor, getLearnRateFactor
+from numba_tconv.layer import TransposedConvolution1DLayer
 
 # What can be updated. A dict has no factors of its own: all are 1.
 Net = TypeVar("Net", TransposedConvolution1DLayer, dict[str, NDArray[Any]])

@@ -26,6 +26,7 @@ FLOORS = (
     {"training"},
     {"options", "progress"},
     {"solvers"},
+    {"factors"},
     {"layer", "resampling", "torch"},
     {"formats", "initializers", "interchange", "storage", "_properties", "polyphase"},
     {"functional"},
