@@ -362,9 +362,8 @@ NAMES = {
 MACHINES = {
     "backends.cpu": ("from arrays: forward, backward, polyphase", "kernels: panels, fir, scatter, rational,",
                      "columns, grad_x, grad_weight, grad_bias", "under them: pack, staging, tile, threads, jit"),
-    "backends.cuda": ("from arrays: forward, backward, polyphase", "integers and launches: problems, launch",
-                      "kernels: contraction, fir, rates, tap_sums, sums",
-                      "under them: views, binding, memory, compiler"),
+    "backends.cuda": ("from arrays: forward, backward, polyphase", "integers, launches: problems, launch, binding",
+                      "contraction, fir, rates, tap_sums, sums", "under them: views, memory, compiler"),
 }  # fmt: skip
 CALL = {
     "functional": "1", "arguments": "2", "geometry": "3", "gpu": "4", "backends": "5", "backends.cpu": "6",
