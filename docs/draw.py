@@ -348,12 +348,13 @@ ROOMS = {
     "gradients": (490, 210, ORANGE), "streaming": (114, 90, GREY), "gpu": (310, 150, ORANGE), "lazy": (114, 90, GREY),
     "arguments": (490, 122, ORANGE), "boundaries": (114, 76, GREY), "overlap_save": (194, 90, GREY),
     "backends": (114, 586, GREEN), "backends.cpu": (114, 288, GREEN), "backends.cuda": (412, 288, GREEN),
-    "device_array": (412, 176, GREY), "geometry": (114, 288, ORANGE), "sources": (600, 100, GREY),
+    "device_array": (412, 104, GREY), "geometry": (114, 288, ORANGE), "sources": (524, 76, GREY),
+    "compiling": (608, 92, GREY),
 }  # fmt: skip
 SAYS = {
     "__init__": "__init__: the names", "training": "training: trainnet",
     "backends": "backends: which machine serves a call",
-    "geometry": "geometry: every integer of a call", "device_array": "device_array: whose it is",
+    "geometry": "geometry: every integer of a call",
 }  # fmt: skip
 NAMES = {
     "resampling": "upfirdn, resample_poly", "torch": "ConvTranspose1d", "layer": "TransposedConvolution1DLayer",

@@ -14,13 +14,15 @@ import numpy as np
 from numba import from_dtype, njit, types
 from numpy.typing import DTypeLike
 
+from numba_tconv.compiling import without_garbage_collection
 from numba_tconv.sources import fingerprint
 
 _compiling = threading.RLock()
 
 # What a kernel calls. Without Numba's reference counts, which nothing here needs: counted by locked instructions at
 # entry and exit of whatever is not inlined, two array arguments made a staged run of 145 samples cost 180 ns, not 45.
-helper = njit(_nrt=False, error_model="numpy")
+# Nor the wrappers by which Python and C could call it, which nobody does: they took 0.2 s of a layer's first call.
+helper = njit(_nrt=False, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def renew_lock() -> None:
@@ -55,15 +57,16 @@ def compile_kernel(function: Callable, arguments: tuple, *, parallel: bool = Fal
     function.__qualname__ += f"{variant}_{fingerprint()}"
     signature = types.void(*arguments)
     options = {"nogil": True, "parallel": parallel, "error_model": "numpy", "_nrt": parallel}
-    if is_cached():
-        try:
-            return njit(signature, cache=True, **options)(function)
-        except RuntimeError as error:
-            if "cannot cache" not in str(error):
-                raise
-        except (OSError, EOFError, pickle.UnpicklingError):
-            pass
-    return njit(signature, **options)(function)
+    with without_garbage_collection():
+        if is_cached():
+            try:
+                return njit(signature, cache=True, **options)(function)
+            except RuntimeError as error:
+                if "cannot cache" not in str(error):
+                    raise
+            except (OSError, EOFError, pickle.UnpicklingError):
+                pass
+        return njit(signature, **options)(function)
 
 
 def is_cached() -> bool:

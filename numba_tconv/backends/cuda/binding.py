@@ -5,9 +5,7 @@ on a machine where the whole of PyTorch's call takes 0.035. So launches are boun
 `cuda.core`, as Numba's do in the end. What knows of Numba's insides is here, and nowhere else.
 """
 
-import gc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
@@ -15,6 +13,7 @@ import numpy as np
 
 from numba_tconv.backends.cuda import memory
 from numba_tconv.backends.cuda.compiler import PACKAGE, SIMULATED, configured, types
+from numba_tconv.compiling import without_garbage_collection
 
 # Takes the addresses of all arrays' first samples, and a stream.
 Launch = Callable[[tuple[int, ...], Any], None]
@@ -44,7 +43,7 @@ def bind(kernel: Any, blocks: int, threads: int, memories: tuple[Memory, ...], p
         )
     numbers = {np.dtype(name): getattr(types, name) for name in ("float16", "float32", "float64", "uint32")}
     signature = (*(types.Array(numbers[m.dtype], 1, "C") for m in memories), kernel.typeof_pyval(problem))
-    with _without_garbage_collection():
+    with without_garbage_collection():
         function = kernel.compile(signature)._codelibrary.get_cufunc().kernel
     config = LaunchConfig(grid=blocks, block=threads)
     integers = tuple(problem)
@@ -63,21 +62,6 @@ def bind(kernel: Any, blocks: int, threads: int, memories: tuple[Memory, ...], p
         launch(_core_stream(stream), config, function, *arguments, *integers)
 
     return call
-
-
-@contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """Compile faster: Numba makes millions of small copies to inline functions, and none of them is garbage yet.
-
-    A contraction takes 4.6 s without the collector and 7.0 s with it.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 @cache
