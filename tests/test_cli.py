@@ -92,3 +92,41 @@ def test_unknown_command_lines_exit_with_2(arguments, capsys):
         main(arguments)
     assert stop.value.code == 2
     assert "usage: numba-tconv" in capsys.readouterr().err
+
+
+def test_what_else_is_missing_is_no_matter_of_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba_tconv.demo", None)
+    with pytest.raises(ModuleNotFoundError, match=r"numba_tconv\.demo"):
+        main(["demo", "--output", str(tmp_path / "ecg.png")])
+
+
+def info(capsys):
+    assert main(["info"]) == 0
+    return dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="there is no CUDA for macOS")
+def test_info_names_the_gpu(monkeypatch, capsys):
+    from numba_tconv.backends.cuda import compiler
+
+    monkeypatch.setattr("numba_tconv.backends.missing_for_cuda", lambda: "")
+    monkeypatch.setattr(compiler, "gpu_name", lambda: "GPU 9 (compute capability 9.0)")
+    assert info(capsys)["CUDA"] == f"yes: GPU 9 (compute capability 9.0), by {compiler.PACKAGE}"
+
+
+def test_info_where_nothing_ran_in_parallel(monkeypatch, capsys):
+    """On a single core no layer is ever chosen: Numba raises."""
+
+    def unknown():
+        raise ValueError("Threading layer is not initialized.")
+
+    monkeypatch.setattr("numba.threading_layer", unknown)
+    assert "no threading layer in use" in info(capsys)["threads"]
+
+
+def test_info_without_a_writable_folder(monkeypatch, capsys):
+    def nowhere(function):
+        raise RuntimeError("cannot cache function: no locator available")
+
+    monkeypatch.setattr("numba.core.caching.FunctionCache", nowhere)
+    assert info(capsys)["cache"] == "off: no writable folder; set NUMBA_CACHE_DIR to one"

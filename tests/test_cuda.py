@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from numba_tconv import ConvTranspose1d, backends, conv_transpose1d, gpu, upfirdn
 from numba_tconv.backends import Work, gpu_pays
+from numba_tconv.device_array import DeviceArray, as_device_array, empty_like
 
 FOLDER = Path(__file__).parent / "cuda"
 
@@ -138,6 +140,8 @@ def test_arrays_on_a_gpu_beside_an_x_in_host_memory_are_refused():
         upfirdn(Elsewhere(np.ones(3)), np.ones(5))
     with pytest.raises(TypeError, match="stream must be left out where x is in host memory; got 7"):
         conv_transpose1d(x, weight, stream=7)
+    with pytest.raises(TypeError, match="stream must be left out where x is in host memory; got 7"):
+        ConvTranspose1d(weight)(x, stream=7)
 
 
 def test_arrays_on_a_gpu_that_cannot_be_used():
@@ -151,3 +155,113 @@ def test_arrays_on_a_gpu_that_cannot_be_used():
         conv_transpose1d(Elsewhere(np.ones((1, 5), int)), np.ones((1, 1, 3)))
     with pytest.raises(ValueError, match="x must be aligned; got the strides"):
         conv_transpose1d(Elsewhere(np.zeros(41, np.int8)[1:].view(float).reshape(1, 5)), np.ones((1, 1, 3)))
+    masked = Elsewhere(np.ones((1, 5)))
+    masked.__cuda_array_interface__["mask"] = masked
+    with pytest.raises(TypeError, match="x must be an array whose memory on the GPU can be read; got a masked array"):
+        conv_transpose1d(masked, np.ones((1, 1, 3)))
+
+
+class Exchanged:
+    """What tells of its memory by DLPack alone; it lies on the host, and says that it does not."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __dlpack__(self, **options):
+        return self.array.__dlpack__()
+
+    def __dlpack_device__(self):
+        return 2, 3
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="there is no CUDA for macOS")
+@pytest.mark.parametrize("array", [np.ones((2, 6)), np.ones((2, 6))[:, ::2]], ids=["contiguous", "stepped"])
+def test_arrays_of_dlpack(array, monkeypatch):
+    from cuda.core.utils import StridedMemoryView
+
+    # Nothing here has a GPU to ask for the stream; the capsule is NumPy's.
+    read = StridedMemoryView.from_dlpack
+    reader = SimpleNamespace(from_dlpack=lambda value, stream_ptr: read(value.array, stream_ptr=stream_ptr))
+    monkeypatch.setattr("cuda.core.utils.StridedMemoryView", reader)
+    view = as_device_array("x", Exchanged(array))
+    assert (view.pointer, view.shape, view.strides, view.dtype) == (
+        array.ctypes.data, array.shape, array.strides, array.dtype,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("library", ["cupy", "jax"])
+def test_a_new_array_is_of_the_callers_library(library, monkeypatch):
+    """With stand-ins for libraries that take a GPU."""
+    made = []
+
+    class Made(SimpleNamespace):
+        def block_until_ready(self):
+            return self
+
+    def empty(shape, dtype, **options):
+        made.append(Made(shape=shape, dtype=dtype, **options))
+        return made[-1]
+
+    monkeypatch.setitem(sys.modules, library, SimpleNamespace(empty=empty, numpy=SimpleNamespace(empty=empty)))
+    owner = type("Array", (), {"__module__": f"{library}.core", "device": "GPU 1"})()
+    array = DeviceArray(owner, 0, (1, 5), (20, 4), np.dtype("f4"), None, True, None)
+    result = empty_like(array, (2, 9), np.dtype("c8"), lambda *how: pytest.fail("Numba's"))
+    assert result is made[0]
+    assert (result.shape, result.dtype) == ((2, 9), np.dtype("c8"))
+    assert getattr(result, "device", None) == ("GPU 1" if library == "jax" else None)
+
+
+@pytest.fixture
+def compiler(monkeypatch):
+    """Return the compiler with a stand-in for a GPU of compute capability 9.0."""
+    if sys.platform == "darwin":
+        pytest.skip("there is no CUDA for macOS")
+    from numba_tconv.backends.cuda import compiler
+
+    device = SimpleNamespace(compute_capability=(9, 0), name=b"GPU 9")
+    gpu = SimpleNamespace(device=device, get_current_device=lambda: device, is_available=lambda: True)
+    monkeypatch.setattr(compiler, "cuda", gpu)
+    return compiler
+
+
+def test_what_is_missing_for_a_gpu(compiler, monkeypatch):
+    assert compiler.missing() == ""
+    assert compiler.gpu_name() == "GPU 9 (compute capability 9.0)"
+    compiler.cuda.device.name = "GPU 10"
+    assert compiler.gpu_name() == "GPU 10 (compute capability 9.0)"
+    compiler.cuda.device.compute_capability = (7, 0)
+    assert compiler.missing() == "the GPU must have compute capability 7.5 or higher; it has 7.0"
+    compiler.cuda.is_available = lambda: False
+    assert "finds a GPU, but not the libraries of the CUDA toolkit" in compiler.missing()
+    monkeypatch.setattr(compiler, "_PROCESS", os.getpid() + 1)
+    assert compiler.missing() == "CUDA was set up in the parent of this forked process; start it by spawn"
+
+
+def test_without_numba_cuda_the_package_is_named(monkeypatch):
+    monkeypatch.setattr(backends, "find_spec", lambda name: None)
+    assert "pip install 'numba-tconv[cuda]'" in backends._missing(-1)
+
+
+def test_kernels_for_a_gpu_are_kept_on_disk_where_they_can_be(compiler, monkeypatch):
+    def jit(cache=False, **options):
+        if cache and error:
+            raise RuntimeError(error)
+        return lambda function: (function, cache, options)
+
+    compiler.cuda.jit = jit
+
+    def compiled():
+        function, cache, options = compiler.compile_kernel(lambda: None, 256, 2)
+        assert options == {"launch_bounds": (256, 2)}
+        assert function.__qualname__.endswith(compiler.fingerprint())
+        return cache
+
+    error = ""
+    assert compiled()
+    error = "cannot cache function: no locator available"
+    assert not compiled()
+    error = "something else"
+    with pytest.raises(RuntimeError, match="something else"):
+        compiled()
+    monkeypatch.setenv("NUMBA_TCONV_CACHE", "0")
+    assert not compiled()

@@ -1,5 +1,6 @@
 """`numba-tconv upsample`: every format, in blocks, and what happens when something goes wrong."""
 
+import io
 import os
 import signal
 import struct
@@ -126,6 +127,34 @@ def test_pipe():
     assert b"standard input must hold float32 of 4 bytes; got 3 more" in result.stderr
 
 
+def test_nobody_reads_on():
+    """As `head` ends: no message of Python's, and an exit code that says so."""
+    zeros = bytes(1 << 20)
+    command = [sys.executable, "-m", "numba_tconv", "upsample", "-", "-", "--up", "4", "--chunk", "1000"]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1) as process:
+        process.stdout.close()
+        process.stdout = None
+        assert process.communicate(zeros)[1] == b""
+    assert process.returncode == 1
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_bar_on_a_terminal(tmp_path, monkeypatch):
+    np.save(tmp_path / "x.npy", tones(1))
+    for missing in (False, True):
+        monkeypatch.setattr(sys, "stderr", Terminal())
+        if missing:
+            monkeypatch.setitem(sys.modules, "tqdm", None)
+        else:
+            pytest.importorskip("tqdm", reason="the progress bar takes tqdm, extra [progress]")
+        assert main(["upsample", f"{tmp_path}/x.npy", f"{tmp_path}/y.npy", "--up", "2", "--chunk", "1000"]) == 0
+        assert ("3.00k/3.00k" in sys.stderr.getvalue()) != missing
+
+
 def test_in_may_be_out(tmp_path):
     x = tones(1)
     np.save(tmp_path / "x.npy", x)
@@ -138,6 +167,9 @@ def test_wrong_use_is_one_line(tmp_path, capsys):
     np.save(tmp_path / "empty.npy", np.ones((0, 2)))
     np.save(tmp_path / "text.npy", np.array(["a"]))
     np.save(tmp_path / "objects.npy", np.array([None]))
+    riff, data = b"RIFF\0\0\0\0WAVE", b"data\4\0\0\0abcd"
+    (tmp_path / "silent.wav").write_bytes(riff + data)
+    (tmp_path / "alaw.wav").write_bytes(riff + struct.pack("<4sIHHIIHH", b"fmt ", 16, 6, 1, 8000, 8000, 1, 8) + data)
     (tmp_path / "x.csv").write_text("1,2\n3,four\n")
     (tmp_path / "none.csv").write_text("")
     (tmp_path / "x.txt").write_text("1")
@@ -152,6 +184,7 @@ def test_wrong_use_is_one_line(tmp_path, capsys):
         ("x.npy", "out.npy", "2", "--axis", "2"): "--axis must be an axis of",
         ("x.npy", "out.npy", "2", "--taps", f"{tmp_path}/missing.npy"): "No such file",
         ("x.npy", "out.npy", "2", "--taps", f"{tmp_path}/x.npy"): "window must be 1-D",
+        ("x.npy", "out.npy", "2", "--taps", f"{tmp_path}/objects.npy"): "is not an array of numbers",
         ("x.npy", "out.npy", "3000001"): "up and down must not exceed 1048576",
         ("empty.npy", "out.npy", "2"): "has no samples",
         ("text.npy", "out.npy", "2"): "must be an array of bool, integer",
@@ -160,6 +193,8 @@ def test_wrong_use_is_one_line(tmp_path, capsys):
         ("none.csv", "out.csv", "2"): "",
         ("x.wav", "out.wav", "2"): "is not a RIFF WAVE file",
         ("cut.wav", "out.wav", "2"): "has no samples",
+        ("silent.wav", "out.wav", "2"): "does not say how its samples are stored",
+        ("alaw.wav", "out.wav", "2"): "has samples of format 6 with 8 bits, which is not known here",
         ("good.wav", "out.wav", "2", "--down", "11"): "must give a whole sampling rate; got 44100 Hz times 2/11",
     }
     for (source, target, up, *options), message in cases.items():

@@ -11,9 +11,11 @@ import sys
 from pathlib import Path
 
 import llvmlite.binding
+import numba
 import pytest
 
 import numba_tconv
+from numba_tconv.backends.cpu.target import host
 
 PACKAGE = Path(numba_tconv.__file__).parents[1]
 TESTS = Path(__file__).parent
@@ -450,6 +452,27 @@ check_rates()
         "scatter, many samples",
     )
     run("-c", SETUP + code, target, *large, NUMBA_CPU_NAME=cpu, NUMBA_CPU_FEATURES=features)
+
+
+@pytest.mark.parametrize(
+    ("machine", "features", "avx", "expected"),
+    [
+        ("arm64", "+neon", True, ("NEON", 128, 32)),
+        ("aarch64", "+avx512f", True, ("NEON", 128, 32)),
+        ("x86_64", "+avx,+avx2,+avx512f", True, ("AVX-512", 512, 32)),
+        ("AMD64", "+avx,+avx2,-avx512f", True, ("AVX2", 256, 16)),
+        ("x86_64", "+avx,-avx2", True, ("AVX", 256, 16)),
+        ("x86_64", "+avx,+avx2,+avx512f", False, ("SSE", 128, 16)),
+        ("x86_64", "", True, ("SSE", 128, 16)),
+    ],
+)
+def test_the_vector_unit_of_a_processor(machine, features, avx, expected, monkeypatch):
+    """Width and number of registers as the manuals have them; Numba uses no AVX where NUMBA_ENABLE_AVX is 0."""
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(numba.config, "CPU_FEATURES", features)
+    monkeypatch.setattr(numba.config, "ENABLE_AVX", avx)
+    found = host.__wrapped__()
+    assert (found.name, found.vector_bits, found.registers) == expected
 
 
 # -- device --------------------------------------------------------------------------------------------------------

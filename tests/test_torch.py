@@ -255,6 +255,7 @@ def test_transformations_and_programs_are_torchs(computed, generator):
     assert computed == []
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning")
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 def test_tracing_is_torchs(computed, generator):
     peer, module = pair((2, 3, 4), {"stride": 2})
