@@ -119,10 +119,6 @@ class _Vectors:
         return rows
 
 
-def _are_literals(*sizes):
-    return all(isinstance(size, types.IntegerLiteral) for size in sizes)
-
-
 def _data(context, builder, sig, args, position):
     return context.make_array(sig.args[position])(context, builder, args[position]).data
 
@@ -195,8 +191,6 @@ def panel_rows(typingctx, scratch, A, B, counts, D, first, ahead, R, V, lanes, a
     `ahead = (address, h_i, h_r, lines, b)` is what the next calls will read: meanwhile so many lines from `address +
     i*h_i + r*h_r` on, r the first row of a tile, and, in tiles of few rows, those `b` numbers behind B travel into L2.
     """
-    if not _are_literals(R, V, lanes, a_r):
-        return None
     sig = types.void(scratch, A, B, counts, D, types.boolean, ahead, R, V, lanes, a_r)
 
     def codegen(context, builder, sig, args):
@@ -249,8 +243,6 @@ def fir_tile(typingctx, x, x_i, x_j, W, w0, I, J, bias, b0, out, ahead, S, V, la
     is 1. Addresses, so that one tile serves the caller's arrays and scratch. Meanwhile V lines of every i travel into
     L2: `ahead = (address or 0 for none, step of i in bytes)`.
     """
-    if not _are_literals(S, V, lanes, unit, parts):
-        return None
     size = types.intp
     sig = types.void(size, size, size, W, size, size, size, bias, size, size, ahead, S, V, lanes, unit, parts)
 
@@ -297,8 +289,6 @@ def _weave_rows(vectors, source, step, target, t_step, count):
 @intrinsic(prefer_literal=True)
 def transpose(typingctx, source, step, target, t_step, like, lanes):
     """`target[k*t_step + i] = source[i*step + k]` for i, k < lanes: addresses of numbers of the dtype of `like`."""
-    if not _are_literals(lanes):
-        return None
     size = types.intp
 
     def codegen(context, builder, sig, args):
@@ -327,8 +317,6 @@ def _for_each_count(vectors, count, emit):
 @intrinsic(prefer_literal=True)
 def interleave(typingctx, source, step, target, like, n, lanes):
     """`target[v*n + i] = source[i*step + v]` for i < n <= MOST_WOVEN, v < lanes; addresses as of `transpose`."""
-    if not _are_literals(lanes):
-        return None
     size = types.intp
 
     def codegen(context, builder, sig, args):
@@ -344,8 +332,6 @@ def interleave(typingctx, source, step, target, like, n, lanes):
 @intrinsic(prefer_literal=True)
 def deinterleave(typingctx, source, target, t_step, like, n, lanes):
     """`target[i*t_step + v] = source[v*n + i]` for i < n <= MOST_WOVEN, v < lanes; addresses as of `transpose`."""
-    if not _are_literals(lanes):
-        return None
     size = types.intp
 
     def codegen(context, builder, sig, args):
@@ -370,8 +356,6 @@ def weave_tile(typingctx, D, d0, d_b, d_q, first, rows, bias, b_odd, out, o0, o_
     `out[o0 + f*o_f + i] = D[d0 + q*d_q + b*d_b + f] + D[bias + i%2*b_odd + f]` for `f < count` and `i < lanes`, where
     `q, b = divmod(first + i, rows)` and `first < rows`.
     """
-    if not _are_literals(lanes):
-        return None
     size = types.intp
     sig = types.void(D, size, size, size, size, size, size, size, out, size, size, size, lanes)
 
@@ -404,8 +388,6 @@ def copy_rows(typingctx, D, d0, d_r, bias, b0, parts, out, o0, o_r, count, run, 
     Rows are stored in order. A run longer than a vector ends with one that overlaps the one before; a shorter one
     writes `lanes - run` numbers too many behind every row, so what follows must be stored later.
     """
-    if not _are_literals(lanes):
-        return None
     size = types.intp
     sig = types.void(D, size, size, bias, size, size, out, size, size, size, size, lanes)
 
@@ -438,8 +420,6 @@ def copy_windows(typingctx, source, s_w, target, t_w, count, run, like, lanes):
     Nothing beyond a run is written. A run is taken in vectors of `lanes`, then of half as many and so on, each of them
     for all windows, so that short runs cost no call and no branch.
     """
-    if not _are_literals(lanes):
-        return None
     size = types.intp
 
     def codegen(context, builder, sig, args):
@@ -492,8 +472,6 @@ def sum_rows(typingctx, rows, first, step, taps, h0, count, target, start, end, 
     anywhere let one tile serve neighbouring signals, zeros beyond their ends, and the planes of a decimated signal;
     looking a row up costs one load for V multiplications.
     """
-    if not _are_literals(V, lanes):
-        return None
     size = types.intp
 
     def codegen(context, builder, sig, args):
