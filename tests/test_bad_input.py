@@ -356,6 +356,18 @@ def test_overlap_with_what_is_copied_first(call):
     np.testing.assert_array_equal(call(x, weight, None, out=out), expected)
 
 
+@CALLS
+def test_overlap_that_is_too_hard_to_tell_is_refused(call):
+    """Whether strides of large primes ever meet is NumPy's own example of what takes too long to find out."""
+    shape, memory = (1049, 1049, 1049), np.zeros(192_163_380, np.int8)
+    x = np.lib.stride_tricks.as_strided(memory, shape, (36674, 61119, 85569))
+    out = np.lib.stride_tricks.as_strided(memory[1000:].view(np.float32), (1049, 1, 1049), (73352, 4, 36))
+    with pytest.raises(np.exceptions.TooHardError):
+        np.shares_memory(x, out, max_work=10_000)
+    with pytest.raises(ValueError, match="out must not overlap"):
+        call(x, np.ones((1049, 1, 1), np.float32), None, out=out)
+
+
 # -- a plan's own --------------------------------------------------------------------------------------------------
 
 

@@ -175,14 +175,21 @@ class Exchanged:
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="there is no CUDA for macOS")
-@pytest.mark.parametrize("array", [np.ones((2, 6)), np.ones((2, 6))[:, ::2]], ids=["contiguous", "stepped"])
-def test_arrays_of_dlpack(array, monkeypatch):
+@pytest.mark.parametrize(
+    ("array", "says_strides"), [(np.ones((2, 6)), True), (np.ones((2, 6)), False), (np.ones((2, 6))[:, ::2], True)]
+)
+def test_arrays_of_dlpack(array, says_strides, monkeypatch):
     from cuda.core.utils import StridedMemoryView
 
     # Nothing here has a GPU to ask for the stream; the capsule is NumPy's.
     read = StridedMemoryView.from_dlpack
-    reader = SimpleNamespace(from_dlpack=lambda value, stream_ptr: read(value.array, stream_ptr=stream_ptr))
-    monkeypatch.setattr("cuda.core.utils.StridedMemoryView", reader)
+
+    def from_dlpack(value, stream_ptr):
+        view = read(value.array, stream_ptr=stream_ptr)
+        said = {name: getattr(view, name) for name in ("ptr", "shape", "strides", "dtype", "readonly")}
+        return SimpleNamespace(**said if says_strides else said | {"strides": None})
+
+    monkeypatch.setattr("cuda.core.utils.StridedMemoryView", SimpleNamespace(from_dlpack=from_dlpack))
     view = as_device_array("x", Exchanged(array))
     assert (view.pointer, view.shape, view.strides, view.dtype) == (
         array.ctypes.data, array.shape, array.strides, array.dtype,

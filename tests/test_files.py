@@ -169,6 +169,7 @@ def test_wrong_use_is_one_line(tmp_path, capsys):
     np.save(tmp_path / "objects.npy", np.array([None]))
     riff, data = b"RIFF\0\0\0\0WAVE", b"data\4\0\0\0abcd"
     (tmp_path / "silent.wav").write_bytes(riff + data)
+    (tmp_path / "short.wav").write_bytes(riff + struct.pack("<4sIHHI", b"fmt ", 8, 1, 1, 8000) + data)
     (tmp_path / "alaw.wav").write_bytes(riff + struct.pack("<4sIHHIIHH", b"fmt ", 16, 6, 1, 8000, 8000, 1, 8) + data)
     (tmp_path / "x.csv").write_text("1,2\n3,four\n")
     (tmp_path / "none.csv").write_text("")
@@ -194,6 +195,7 @@ def test_wrong_use_is_one_line(tmp_path, capsys):
         ("x.wav", "out.wav", "2"): "is not a RIFF WAVE file",
         ("cut.wav", "out.wav", "2"): "has no samples",
         ("silent.wav", "out.wav", "2"): "does not say how its samples are stored",
+        ("short.wav", "out.wav", "2"): "does not say how its samples are stored",
         ("alaw.wav", "out.wav", "2"): "has samples of format 6 with 8 bits, which is not known here",
         ("good.wav", "out.wav", "2", "--down", "11"): "must give a whole sampling rate; got 44100 Hz times 2/11",
     }
