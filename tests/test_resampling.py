@@ -371,3 +371,21 @@ def test_long_filters_are_transformed(monkeypatch):
         upfirdn(np.ones(taps), np.ones(3), up, method=method)
         assert bool(transformed) == expected
         transformed.clear()
+
+
+def test_outputs_farther_apart_than_blocks(rng):
+    """Most blocks of a transform then hold no output of some phase."""
+    h, x = rng.standard_normal(9), rng.standard_normal(800_000)
+    for up, down in [(1, 300_000), (2, 599_999)]:
+        expected = scipy.signal.upfirdn(h, x, up, down)
+        y = upfirdn(h, x, up, down, method="fft")
+        np.testing.assert_allclose(y, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((0, 30), 1), ((0, 30, 40), 1), ((3, 30, 0), 1)])
+@pytest.mark.parametrize(("up", "down"), [(2, 1), (3, 2)])
+def test_no_signals(shape, axis, up, down):
+    y = upfirdn(np.ones(5, np.float32), np.ones(shape, np.float32), up, down, axis=axis)
+    count = -(-(29 * up + 5) // down)
+    assert y.shape == (*shape[:axis], count, *shape[axis + 1 :])
+    assert y.dtype == np.float32

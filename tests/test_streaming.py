@@ -185,3 +185,13 @@ def test_a_block_allocates_nothing_that_lasts(rng):
     tracemalloc.stop()
     assert after - before < 4096
     assert peak - before < x.nbytes / 4
+
+
+def test_the_state_of_a_stream_that_has_not_begun(rng):
+    """Set on one in the middle of a signal, it makes that begin anew."""
+    x, h = rng.standard_normal(50), [1.0, 2.0, 3.0, 4.0]
+    stream = Upsampler(h, 2)
+    begun = stream.state
+    stream.process(x[:20])
+    stream.state = begun
+    assert_same_bits(in_blocks(stream, x, 0, [30]), upfirdn(h, x, 2))

@@ -48,10 +48,8 @@ class Bank:
     def run(self, x: np.ndarray, left: int, out: np.ndarray) -> None:
         """Write the outputs at `left`, `left + down`, ... of the full one to `out`.
 
-        x and out are (batch, channel, time); one filter is for all channels, several are one for each.
+        x and out are (batch, channel, time), out not empty; one filter is for all channels, several are one for each.
         """
-        if out.size == 0:
-            return
         if part_dtype(x.dtype) != self._dtype:
             # One pass more; kernels for every dtype would be compiled for a second each.
             x = x.astype(np.result_type(self._dtype, np.complex64) if x.dtype.kind == "c" else self._dtype)
@@ -71,7 +69,6 @@ class Bank:
         if self._h.dtype.kind == "c" or not columns.serves(out, self._dtype):
             return False
         x = np.ascontiguousarray(x, out.dtype)
-        if out.size:
-            change = rate_change(x.shape[1], self.size, self.up, self.down, left, out.shape[1])
-            columns.change_rate(change, x, self._taps(), out)
+        change = rate_change(x.shape[1], self.size, self.up, self.down, left, out.shape[1])
+        columns.change_rate(change, x, self._taps(), out)
         return True
