@@ -1,6 +1,8 @@
 """The signal face on the simulated GPU against SciPy."""
 
 import random
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from cases import random_values
 from helpers import here, there
 
 from numba_tconv import ConvTranspose1d, Upsampler, backends, conv_transpose1d, resample_poly, upfirdn
+from numba_tconv.backends.cuda import launch
 
 TOLERANCE = {"f": 2e-6, "d": 1e-14, "F": 2e-6, "D": 1e-14}
 
@@ -93,3 +96,21 @@ def test_streams(rng):
 def test_what_a_gpu_does_not_do(options, message):
     with pytest.raises(ValueError, match=message):
         upfirdn([1.0, 2.0], there(np.ones(5)), 2, **options)
+
+
+def test_threads_take_turns(monkeypatch):
+    """The taps that one launch has packed wait for its second kernel, in memory that all launches on a stream share."""
+    order = []
+
+    def bind(kernel, blocks, threads, memories, problem, device):
+        def run(addresses, stream):
+            order.append(type(problem).__name__)
+            time.sleep(0.05)
+
+        return run
+
+    monkeypatch.setattr(launch, "bind", bind)
+    x = there(np.ones(40))
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda taps: upfirdn(np.ones(taps), x, 3, 2), (7, 8)))
+    assert order == ["Packing", "Problem"] * 2

@@ -11,6 +11,7 @@ measured for each, the rule's takes 0.7 % longer than the best of them in the ge
 from collections.abc import Iterator
 from functools import cache
 from math import isqrt
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -121,20 +122,23 @@ COUNTERS = np.dtype(np.uint32)
 # By GPU, stream, purpose and type: what keeps the memory, its size and its address.
 _scratch: dict[tuple[int, Any, str, np.dtype], tuple[Any, int, int]] = {}
 _outgrown: list[Any] = []
+# What several kernels of a launch leave in that memory no other thread's launch may come between.
+_in_turn = RLock()
 
 
 def _scratch_memory(purpose: str, size: int, dtype: np.dtype, stream: Any) -> int:
     """Return the address of memory for a purpose within a launch; counters are zero there.
 
-    It is a stream's own, whose launches follow one another, and stays for the next one. What has been outgrown is kept,
-    less than that in all, for the CUDA graphs that may have captured it.
+    It is a stream's own, whose launches follow one another, and stays for the next one; who asks for it holds
+    `_in_turn`. What has been outgrown is kept, less than that in all, for the CUDA graphs that may have captured it.
     """
     if size == 0:
         return 0
     key = memory.current_device(), stream, purpose, dtype
     held, held_size, address = _scratch.get(key, (None, 0, 0))
     if held_size < size:
-        _outgrown.append(held)
+        if held is not None:
+            _outgrown.append(held)
         held_size = 1 << (size - 1).bit_length()
         if dtype == COUNTERS:
             held = memory.upload(np.zeros(held_size, dtype), stream=stream)
@@ -168,9 +172,10 @@ def contract(
 
     def launch(addresses: tuple[int, ...], stream: Any) -> None:
         a, b, bias, out = addresses
-        sums = _scratch_memory("sums", numbers, real, stream)
-        arrived = _scratch_memory("counters", counts, COUNTERS, stream)
-        run((a, b, bias, out, sums, arrived), stream)
+        with _in_turn:
+            sums = _scratch_memory("sums", numbers, real, stream)
+            arrived = _scratch_memory("counters", counts, COUNTERS, stream)
+            run((a, b, bias, out, sums, arrived), stream)
 
     return launch
 
@@ -239,9 +244,10 @@ def change_rate(
 
     def launch(addresses: tuple[int, ...], stream: Any) -> None:
         x, h, out = addresses
-        taps = _scratch_memory("taps", numbers, real, stream)
-        pack((h, taps), stream)
-        run((x, taps, out), stream)
+        with _in_turn:
+            taps = _scratch_memory("taps", numbers, real, stream)
+            pack((h, taps), stream)
+            run((x, taps, out), stream)
 
     return launch
 
@@ -266,11 +272,12 @@ def sum_rows(
 
     def launch(addresses: tuple[int, ...], stream: Any) -> None:
         source, target = addresses
-        for number, run in enumerate(runs):
-            is_last = run is runs[-1]
-            there = target if is_last else _scratch_memory(f"sums {number}", between[number].size, real, stream)
-            run((source, there), stream)
-            source = there
+        with _in_turn:
+            for number, run in enumerate(runs):
+                is_last = run is runs[-1]
+                there = target if is_last else _scratch_memory(f"sums {number}", between[number].size, real, stream)
+                run((source, there), stream)
+                source = there
 
     return launch
 
@@ -304,7 +311,8 @@ def sum_taps(
         x, g, out = addresses
         if splits == 1:
             run(addresses, stream)
-        else:
+            return
+        with _in_turn:
             there = _scratch_memory("tap sums", work.size, real, stream)
             run((x, g, there), stream)
             add((there, out), stream)

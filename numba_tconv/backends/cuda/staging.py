@@ -4,7 +4,7 @@ Two slots take chunks in turn, each with a stream and with pinned memory: while 
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from threading import Lock
 from typing import Any
 
@@ -23,8 +23,10 @@ _one_call = Lock()
 class _Slot:
     """Pinned host memory and memory on the GPU for one chunk, and the stream that it goes through."""
 
-    def __init__(self, x_shape: tuple[int, ...], x: np.dtype, out_shape: tuple[int, ...], out: np.dtype) -> None:
-        self.stream = memory.new_stream()
+    def __init__(
+        self, stream: Any, x_shape: tuple[int, ...], x: np.dtype, out_shape: tuple[int, ...], out: np.dtype
+    ) -> None:
+        self.stream = stream
         self.x, self.out = memory.pinned(x_shape, x), memory.pinned(out_shape, out)
         self.x_there, self.out_there = memory.empty(x_shape, x), memory.empty(out_shape, out)
 
@@ -42,10 +44,16 @@ class _Slot:
         out[...] = self.out[: len(out)]
 
 
+@cache
+def _streams(device: int) -> tuple[Any, Any]:
+    """Return the streams of a GPU's slots, always the same: launches keep memory for every stream."""
+    return memory.new_stream(), memory.new_stream()
+
+
 @lru_cache(maxsize=1)
-def _slots(*shapes_and_dtypes: Any) -> tuple[_Slot, _Slot]:
+def _slots(device: int, *shapes_and_dtypes: Any) -> tuple[_Slot, ...]:
     """Return the slots of the last call if they serve this one: pinning memory takes longer than using it."""
-    return _Slot(*shapes_and_dtypes), _Slot(*shapes_and_dtypes)
+    return tuple(_Slot(stream, *shapes_and_dtypes) for stream in _streams(device))
 
 
 def run(
@@ -55,7 +63,8 @@ def run(
     batch = len(x)
     size = max(1, min(batch, CHUNK_BYTES * batch // (x.nbytes + out.nbytes)))
     with _one_call:
-        slots = _slots((size, *x.shape[1:]), stored_dtype(x.dtype, real), (size, *out.shape[1:]), out.dtype)
+        shapes_and_dtypes = (size, *x.shape[1:]), stored_dtype(x.dtype, real), (size, *out.shape[1:]), out.dtype
+        slots = _slots(memory.current_device(), *shapes_and_dtypes)
         chunks = [slice(start, start + size) for start in range(0, batch, size)]
         for number, chunk in enumerate(chunks):
             slot = slots[number % 2]
