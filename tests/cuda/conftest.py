@@ -40,7 +40,7 @@ def real_tiles(monkeypatch):
     tiles = {Tile(16, 8, 4, 4, 2, 1): 0.9, Tile(8, 8, 4, 4, 2, 1): 0.8, Tile(4, 16, 4, 4, 2, 1): 0.7}
     monkeypatch.setattr(launch, "TILES", {4: tiles, 8: tiles})
     monkeypatch.setattr(launch, "SPARING_TILES", {4: tiles, 8: tiles})
-    monkeypatch.setattr(launch, "multiprocessors", lambda: 6)
+    monkeypatch.setattr(launch, "multiprocessors", lambda device: 6)
     monkeypatch.setattr(launch, "MOST_BLOCKS", 5)
     rows = fir.Tile(threads=8, taps=4, reach=8, blocks=1)
     monkeypatch.setattr(fir, "TILES", {4: rows, 8: rows})

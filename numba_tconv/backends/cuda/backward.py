@@ -26,6 +26,7 @@ class Backward:
         self._grad_output = on_gpu(grad_output, real, self._stream)
         self._x, self._weight = x, weight
         channels, filters, _ = weight.shape
+        self._device = memory.current_device()
         self._sizes = Sizes(x.shape[0], groups, channels // groups, filters)
 
     def write(self, name: str, out: Any) -> None:
@@ -48,7 +49,7 @@ class Backward:
         factor_view, g_view, out_view = (one.view for one in layouts)
         problem, lanes = make(self._geometry, self._sizes, which, g_view, factor_view, out_view)
         memories = layouts[0].memory, layouts[1].memory, None, layouts[2].memory
-        run = launch.contract(problem, lanes, which, self._real, memories, conjugate=True)
+        run = launch.contract(problem, lanes, which, self._real, memories, self._device, conjugate=True)
         run((factor.pointer, g.pointer, 0, out.pointer), self._stream)
 
     def _input_gradient(self, out: DeviceArray) -> None:
@@ -64,7 +65,7 @@ class Backward:
         taps = View(w.view.start, (w.view.strides[0], w.view.strides[2]))
         arrays = (g.memory, g.view), (w.memory, taps), (layout(out).memory, layout(out).view)
         sizes, numbers = (batch, groups, groups), (1 + g.is_complex, 1 + w.is_complex)
-        run = launch.change_rate(change, sizes, numbers, self._real, arrays, step=step, is_adjoint=True)
+        run = launch.change_rate(change, sizes, numbers, self._real, arrays, self._device, step=step, is_adjoint=True)
         run((self._grad_output.pointer, weight.pointer, out.pointer), self._stream)
 
     def _weight_gradient(self, out: DeviceArray) -> None:
@@ -77,7 +78,7 @@ class Backward:
         of_x = layout(x)
         rows = View(of_out.view.start, (of_out.view.strides[-1],))  # it is new, and contiguous
         arrays = (of_x.memory, of_x.view), (g.memory, g.view), (of_out.memory, rows)
-        run = launch.sum_taps(self._geometry, (batch, groups), self._real, arrays)
+        run = launch.sum_taps(self._geometry, (batch, groups), self._real, arrays, self._device)
         run((x.pointer, self._grad_output.pointer, out.pointer), self._stream)
 
     def _bias_gradient(self, out: DeviceArray) -> None:
@@ -86,5 +87,5 @@ class Backward:
         view = g.view
         rows = View(view.start, (view.strides[1], view.strides[0], view.strides[2]))
         sizes, arrays = (filters, batch, length), ((g.memory, rows), (result.memory, result.view))
-        run = launch.sum_rows(sizes, 1 + g.is_complex, self._real, *arrays)
+        run = launch.sum_rows(sizes, 1 + g.is_complex, self._real, *arrays, self._device)
         run((self._grad_output.pointer, out.pointer), self._stream)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numba_tconv.backends.cuda import memory
-from numba_tconv.backends.cuda.compiler import PACKAGE, SIMULATED, configured, types
+from numba_tconv.backends.cuda.compiler import PACKAGE, SIMULATED, configured, number, types
 from numba_tconv.compiling import without_garbage_collection
 
 # Takes the addresses of all arrays' first samples, and a stream.
@@ -41,8 +41,7 @@ def bind(kernel: Any, blocks: int, threads: int, memories: tuple[Memory, ...], p
             ),
             problem,
         )
-    numbers = {np.dtype(name): getattr(types, name) for name in ("float16", "float32", "float64", "uint32")}
-    signature = (*(types.Array(numbers[m.dtype], 1, "C") for m in memories), kernel.typeof_pyval(problem))
+    signature = (*(types.Array(number(m.dtype), 1, "C") for m in memories), kernel.typeof_pyval(problem))
     with without_garbage_collection():
         function = kernel.compile(signature)._codelibrary.get_cufunc().kernel
     config = LaunchConfig(grid=blocks, block=threads)

@@ -12,6 +12,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
+
 from numba_tconv.sources import fingerprint
 
 PACKAGE = "numba_cuda_mlir" if find_spec("numba_cuda_mlir") else "numba"
@@ -26,6 +28,11 @@ ALIGNMENT = None if SIMULATED else 16
 
 # Inlined, a function needs no linker, which needs a driver: so kernels can be compiled where no GPU is.
 inlined: Callable = cuda.jit(device=True, inline="always")
+
+
+def number(dtype: np.dtype) -> Any:
+    """Return the compiler's type of a number."""
+    return getattr(types, dtype.name)
 
 
 def unrolled(step: Callable, times: int) -> Callable:

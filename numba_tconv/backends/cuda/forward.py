@@ -70,9 +70,9 @@ def _launch(
             is_aligned=x.is_aligned and out.is_aligned,
         )  # fmt: skip
         # With more branches, the rows of a contraction's tiles are as well filled by one filter as by many.
-        is_one_filter = filters == rows.sets == 1 and launch.fills(fir.blocks(rows), tile.blocks)
+        is_one_filter = filters == rows.sets == 1 and launch.fills(fir.blocks(rows), tile.blocks, device)
         if sizes.channels == 1 or is_one_filter:
-            return launch.filter_rows(kind, rows, real, memories)
+            return launch.filter_rows(kind, rows, real, memories, device)
     which = parts(weight.is_complex, x.is_complex, out.is_complex)
     problem, lanes = problems.forward(geometry, sizes, which, x.view, weight.view, bias_parts, out.view)
-    return launch.contract(problem, lanes, which, real, memories)
+    return launch.contract(problem, lanes, which, real, memories, device)

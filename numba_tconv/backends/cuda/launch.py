@@ -6,10 +6,12 @@ more than the square root of its slabs, for the block that adds up splits takes 
 slab. It is a rule of sizes alone, and the same for all compute capabilities from 7.5 on, because every tile runs on all
 of them without spilling a register (`tests/test_cuda_code.py`). On an H200, over 37 real layers with up to 13 choices
 measured for each, the rule's takes 0.7 % longer than the best of them in the geometric mean, 15 % at worst.
+
+Launches are kept: all but the addresses is the same in the next call, and the rule takes longer than many a kernel.
 """
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from math import isqrt
 from threading import RLock
 from typing import Any
@@ -18,7 +20,7 @@ import numpy as np
 
 from numba_tconv.backends.cuda import contraction, fir, memory, rates, sums, tap_sums
 from numba_tconv.backends.cuda.binding import Launch, Memory, bind
-from numba_tconv.backends.cuda.compiler import SIMULATED, cuda, types
+from numba_tconv.backends.cuda.compiler import SIMULATED, cuda, number, types
 from numba_tconv.backends.cuda.parts import ALL_COMPLEX, Parts, View
 from numba_tconv.backends.cuda.problems import Lanes, Problem, Tile
 from numba_tconv.geometry import Geometry, RateChange
@@ -49,20 +51,15 @@ MOST_BLOCKS = 1 << 20
 LONG = 1 << 29
 
 
-def multiprocessors() -> int:
-    """Return how many multiprocessors the current GPU has."""
-    return 1 if SIMULATED else _multiprocessors(memory.current_device())
-
-
 @cache
-def _multiprocessors(device: int) -> int:
-    count: int = cuda.gpus[device].MULTIPROCESSOR_COUNT
-    return count
+def multiprocessors(device: int) -> int:
+    """Return how many multiprocessors a GPU has."""
+    return 1 if SIMULATED else cuda.gpus[device].MULTIPROCESSOR_COUNT
 
 
-def fills(blocks: int, blocks_of_one: int) -> bool:
+def fills(blocks: int, blocks_of_one: int, device: int) -> bool:
     """Whether so many blocks keep all multiprocessors busy that have room for `blocks_of_one` each."""
-    return blocks >= SATURATING * multiprocessors() * blocks_of_one
+    return blocks >= SATURATING * multiprocessors(device) * blocks_of_one
 
 
 def tiles_of(tile: Tile, problem: Problem) -> int:
@@ -106,15 +103,10 @@ def _is_long(problem: Problem) -> bool:
     return max(p.a_length, p.b_length, p.out_length, reach_of_a, reach_of_b, reach_of_out) >= LONG
 
 
-def _number(real: np.dtype) -> Any:
-    """Return the compiler's type of a number."""
-    return {4: types.float32, 8: types.float64}[real.itemsize]
-
-
 @cache
 def _contraction(tile: Tile, lanes: Lanes, parts: Parts, conjugate: bool, real: np.dtype, is_long: bool) -> Any:
     time = types.int64 if is_long else types.int32
-    return contraction.make_kernel(tile, lanes, parts, conjugate, _number(real), time)
+    return contraction.make_kernel(tile, lanes, parts, conjugate, number(real), time)
 
 
 COUNTERS = np.dtype(np.uint32)
@@ -149,26 +141,28 @@ def _scratch_memory(purpose: str, size: int, dtype: np.dtype, stream: Any) -> in
     return address
 
 
+@lru_cache(maxsize=256)
 def contract(
     problem: Problem,
     lanes: Lanes,
     parts: Parts,
     real: np.dtype,
     memories: tuple[Memory, Memory, Memory | None, Memory],
+    device: int,
     *,
     conjugate: bool = False,
 ) -> Launch:
     """Return the launch of a contraction of arrays (a, b, bias or None, out), computed in the type `real`."""
     is_half = any(memory is not None and memory.dtype == np.float16 for memory in memories)
     tiles = SPARING_TILES if parts == ALL_COMPLEX or is_half else TILES
-    tile, problem = select(tiles[real.itemsize], problem, multiprocessors())
+    tile, problem = select(tiles[real.itemsize], problem, multiprocessors(device))
     count = tiles_of(tile, problem)
     blocks = count * problem.splits
     numbers, counts = (blocks * tile.rows * tile.columns, count) if problem.splits > 1 else (0, 0)
     a, b, bias, out = memories
     kernel = _contraction(tile, lanes, parts, conjugate, real, _is_long(problem))
     arguments = a, b, bias or Memory(real, 0), out, Memory(real, numbers), Memory(COUNTERS, counts)
-    run = bind(kernel, blocks, tile.threads, arguments, problem, memory.current_device())
+    run = bind(kernel, blocks, tile.threads, arguments, problem, device)
 
     def launch(addresses: tuple[int, ...], stream: Any) -> None:
         a, b, bias, out = addresses
@@ -182,14 +176,16 @@ def contract(
 
 @cache
 def _fir(tile: fir.Tile, kind: fir.Kind, real: np.dtype) -> Any:
-    return fir.make_kernel(tile, kind, _number(real))
+    return fir.make_kernel(tile, kind, number(real))
 
 
+@lru_cache(maxsize=256)
 def filter_rows(
     kind: fir.Kind,
     problem: fir.Problem,
     real: np.dtype,
     memories: tuple[Memory, Memory, Memory | None, Memory],
+    device: int,
 ) -> Launch:
     """Return the launch that filters rows: of arrays (weight, x, bias or None, out), computed in the type `real`."""
     tile = fir.TILES[real.itemsize]
@@ -197,7 +193,7 @@ def filter_rows(
     blocks = min(fir.blocks(problem), MOST_BLOCKS)
     kernel = _fir(tile, kind, real)
     arguments = x, weight, bias or Memory(real, 0), out
-    run = bind(kernel, blocks, tile.threads, arguments, problem, memory.current_device())
+    run = bind(kernel, blocks, tile.threads, arguments, problem, device)
 
     def launch(addresses: tuple[int, ...], stream: Any) -> None:
         weight, x, bias, out = addresses
@@ -208,20 +204,22 @@ def filter_rows(
 
 @cache
 def _packer(threads: int, parts: int, real: np.dtype) -> Any:
-    return rates.make_packer(threads, parts, _number(real))
+    return rates.make_packer(threads, parts, number(real))
 
 
 @cache
 def _rates(threads: int, x_parts: int, tap_parts: int, real: np.dtype, is_row: bool) -> Any:
-    return rates.make_kernel(threads, x_parts, tap_parts, _number(real), is_row=is_row)
+    return rates.make_kernel(threads, x_parts, tap_parts, number(real), is_row=is_row)
 
 
+@lru_cache(maxsize=256)
 def change_rate(
     change: RateChange,
     sizes: tuple[int, int, int],
     parts: tuple[int, int],
     real: np.dtype,
     arrays: tuple[tuple[Memory, View], tuple[Memory, View], tuple[Memory, View]],
+    device: int,
     *,
     step: int = 1,
     is_adjoint: bool = False,
@@ -233,7 +231,7 @@ def change_rate(
     (x, x_view), (h, h_view), (out, out_view) = arrays
     x_parts, tap_parts = parts
     packing, size = rates.packing(change, sizes[2], h_view, is_flipped=is_adjoint, is_conjugated=is_adjoint)
-    numbers, threads, device = size * tap_parts, rates.THREADS, memory.current_device()
+    numbers, threads = size * tap_parts, rates.THREADS
     taps = Memory(real, numbers)
     blocks = min(-(-size // threads), MOST_BLOCKS)
     pack = bind(_packer(threads, tap_parts, real), blocks, threads, (h, taps), packing, device)
@@ -254,16 +252,18 @@ def change_rate(
 
 @cache
 def _sums(threads: int, parts: int, real: np.dtype) -> Any:
-    return sums.make_kernel(threads, parts, _number(real))
+    return sums.make_kernel(threads, parts, number(real))
 
 
+@lru_cache(maxsize=256)
 def sum_rows(
-    sizes: tuple[int, int, int], parts: int, real: np.dtype, array: tuple[Memory, View], out: tuple[Memory, View]
-) -> Launch:
+    sizes: tuple[int, int, int], parts: int, real: np.dtype, array: tuple[Memory, View], out: tuple[Memory, View],
+    device: int,
+) -> Launch:  # fmt: skip
     """Return the launch that sums an array of `sizes` (row, outer, inner) over all but its rows: of (array, out)."""
     (source, view), (target, target_view) = array, out
-    kernel, device = _sums(sums.THREADS, parts, real), memory.current_device()
-    steps = sums.problems(sizes, parts, view, target_view, multiprocessors() * sums.BLOCKS, sums.THREADS)
+    kernel = _sums(sums.THREADS, parts, real)
+    steps = sums.problems(sizes, parts, view, target_view, multiprocessors(device) * sums.BLOCKS, sums.THREADS)
     between = [Memory(real, sums.blocks(step) * parts) for step in steps[:-1]]
     runs = [
         bind(kernel, min(sums.blocks(step), MOST_BLOCKS), sums.THREADS, memories, step, device)
@@ -284,14 +284,16 @@ def sum_rows(
 
 @cache
 def _tap_sums(threads: int, taps: int, real: np.dtype) -> Any:
-    return tap_sums.make_kernel(threads, taps, _number(real))
+    return tap_sums.make_kernel(threads, taps, number(real))
 
 
+@lru_cache(maxsize=256)
 def sum_taps(
     geometry: Geometry,
     sizes: tuple[int, int],
     real: np.dtype,
     arrays: tuple[tuple[Memory, View], tuple[Memory, View], tuple[Memory, View]],
+    device: int,
 ) -> Launch:
     """Return the launch of the gradient of a depthwise weight: of arrays (x, grad_output, out), the last (group * tap).
 
@@ -299,13 +301,13 @@ def sum_taps(
     """
     (x, x_view), (g, g_view), (out, out_view) = arrays
     threads = tap_sums.THREADS
-    wanted = multiprocessors() * tap_sums.BLOCKS
+    wanted = multiprocessors(device) * tap_sums.BLOCKS
     problem, taps = tap_sums.problem(geometry, sizes, x_view, g_view, wanted, threads)
     rows, splits = sizes[1] * geometry.filter_size, problem.splits
     blocks, kernel = min(tap_sums.blocks(problem), MOST_BLOCKS), _tap_sums(threads, taps, real)
     work = Memory(real, rows * splits)
-    run = bind(kernel, blocks, threads, (x, g, out if splits == 1 else work), problem, memory.current_device())
-    add = sum_rows((rows, 1, splits), 1, real, (work, View(0, (splits, 0, 1))), (out, out_view))
+    run = bind(kernel, blocks, threads, (x, g, out if splits == 1 else work), problem, device)
+    add = sum_rows((rows, 1, splits), 1, real, (work, View(0, (splits, 0, 1))), (out, out_view), device)
 
     def launch(addresses: tuple[int, ...], stream: Any) -> None:
         x, g, out = addresses

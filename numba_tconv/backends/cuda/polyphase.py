@@ -49,7 +49,7 @@ def _write(
     h: DeviceArray, up: int, down: int, x: DeviceArray, axis: int, left: int, out: DeviceArray, real: np.dtype,
     stream: Any,
 ) -> None:  # fmt: skip
-    of_h, of_x, of_out = layout(h), layout(x), layout(out)
+    of_h, of_x, of_out, device = layout(h), layout(x), layout(out), memory.current_device()
     h_view, x_view, out_view = of_h.view, of_x.view, of_out.view
     length, count, taps = x.shape[axis], out.shape[axis], h.shape[-1]
     x_time, out_time = x_view.strides[axis], out_view.strides[axis]
@@ -65,14 +65,15 @@ def _write(
                 shape, sizes, 1 + of_x.is_complex, views, 0, fir.TILES[real.itemsize],
                 is_aligned=of_x.is_aligned and of_out.is_aligned,
             )  # fmt: skip
-            run = launch.filter_rows(kind, problem, real, (of_h.memory, of_x.memory, None, of_out.memory))
+            run = launch.filter_rows(kind, problem, real, (of_h.memory, of_x.memory, None, of_out.memory), device)
             run((h.pointer, x.pointer, 0, out.pointer), stream)
         else:
             bank = View(first, (channel.h, h_view.strides[-1]))
             arrays = (of_x.memory, rows), (of_h.memory, bank), (of_out.memory, results)
             change = rate_change(length, taps, up, down, left, count)
             rows_and_banks = outer.size, channel.size, channel.size if channel.h else 1
-            run = launch.change_rate(change, rows_and_banks, (1 + of_x.is_complex, 1 + of_h.is_complex), real, arrays)
+            parts = 1 + of_x.is_complex, 1 + of_h.is_complex
+            run = launch.change_rate(change, rows_and_banks, parts, real, arrays, device)
             run((x.pointer, h.pointer, out.pointer), stream)
 
 

@@ -7,10 +7,11 @@ the same kernel adds them up. A thread adds few terms to each of its sums, and t
 float32 stays accurate for any number of terms, and equal calls give equal bits.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from numba_tconv.backends.cuda.access import load, store
-from numba_tconv.backends.cuda.compiler import ALIGNMENT, compile_kernel, cuda, types
+from numba_tconv.backends.cuda.compiler import ALIGNMENT, compile_kernel, cuda, inlined, types
 from numba_tconv.backends.cuda.parts import View
 
 int32, int64, uint32 = types.int32, types.int64, types.uint32
@@ -77,10 +78,33 @@ def blocks(problem: Problem) -> int:
     return problem.rows * problem.splits
 
 
+def make_tree(threads: int, count: int) -> Callable:
+    """Return how a block adds, for each of `count` sums, the threads' shares (sum, thread) in shared memory.
+
+    In a fixed order; the result, which all threads then see, is that of thread 0.
+    """
+
+    @inlined
+    def add_threads(stage, thread):
+        """Halve the threads until one is left."""
+        half = threads >> 1
+        while half > 0:
+            cuda.syncthreads()
+            if thread < half:
+                for i in range(uint32(count)):
+                    at = int32(i) * threads + thread
+                    store(stage, at, load(stage, at) + load(stage, at + half))
+            half >>= 1
+        cuda.syncthreads()
+
+    return add_threads
+
+
 def make_kernel(threads: int, parts: int, real: Any) -> Any:
     """Return the kernel `(a, out, problem)` that computes in the type `real`."""
     TURN = threads * SUMS
     STAGE = threads * parts
+    add_threads = make_tree(threads, parts)
 
     def total(a, out, problem):
         (
@@ -117,15 +141,7 @@ def make_kernel(threads: int, parts: int, real: Any) -> Any:
                     stage, int32(part) * threads + thread,
                     (sums[0, part] + sums[1, part]) + (sums[2, part] + sums[3, part]),
                 )  # fmt: skip
-            half = threads >> 1
-            while half > 0:
-                cuda.syncthreads()
-                if thread < half:
-                    for part in range(uint32(parts)):
-                        at = int32(part) * threads + thread
-                        store(stage, at, load(stage, at) + load(stage, at + half))
-                half >>= 1
-            cuda.syncthreads()
+            add_threads(stage, thread)
             if thread < parts:
                 store(out, out_start + row * out_row + split * out_split + thread, load(stage, thread * threads))
             cuda.syncthreads()

@@ -13,6 +13,7 @@ from numba_tconv.backends.cuda.access import load, store
 from numba_tconv.backends.cuda.compiler import ALIGNMENT, compile_kernel, cuda, types
 from numba_tconv.backends.cuda.loading import inside
 from numba_tconv.backends.cuda.parts import View
+from numba_tconv.backends.cuda.sums import make_tree
 from numba_tconv.geometry import Geometry
 
 int32, int64, uint32, uint64 = types.int32, types.int64, types.uint32, types.uint64
@@ -89,6 +90,7 @@ def blocks(problem: Problem) -> int:
 def make_kernel(threads: int, taps: int, real: Any) -> Any:
     """Return the kernel `(x, grad_output, out, problem)` that computes in the type `real`, and writes (tap, split)."""
     TAPS, STAGE = taps, taps * threads
+    add_threads = make_tree(threads, taps)
 
     def tap_sums(x, grad_output, out, problem):
         (
@@ -120,15 +122,7 @@ def make_kernel(threads: int, taps: int, real: Any) -> Any:
                     n += 1
             for u in range(uint32(TAPS)):
                 store(stage, int32(u) * threads + thread, sums[u])
-            half = threads >> 1
-            while half > 0:
-                cuda.syncthreads()
-                if thread < half:
-                    for u in range(uint32(TAPS)):
-                        at = int32(u) * threads + thread
-                        store(stage, at, load(stage, at) + load(stage, at + half))
-                half >>= 1
-            cuda.syncthreads()
+            add_threads(stage, thread)
             u = thread
             while u < TAPS and first + u < filter_size:
                 store(out, (group * filter_size + first + u) * splits + split, load(stage, u * threads))
