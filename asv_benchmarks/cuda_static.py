@@ -7,10 +7,9 @@ Every kernel is compiled by numba-cuda for a compute capability and assembled by
 wheel `nvidia-cuda-nvdisasm`, the table also has the share of the main loop's instructions that multiply.
 
 The roofline is a model. Of a contraction: the products that the launch rule counts for the busiest multiprocessor (with
-padding, splits and the fixed part of a block) at the multiplications' share of the main loop in `launch.TILES`, which
-leaves out what a turn in sixteen does; the table counts that in. Of `fir.py`: its
-multiply-adds at half of the peak. And of both: bytes, each moved once, over the bandwidth; the slowest decides. Caches,
-launches and clocks are left out.
+padding, splits and the fixed part of a block) at the tile's share of the peak in `launch.TILES`. Of `fir.py`: its
+multiply-adds at half of the peak; many channels to one are counted as a contraction. And of both: bytes, each moved
+once, over the bandwidth; the slowest decides. Caches, launches and clocks are left out.
 """
 
 from __future__ import annotations

@@ -265,6 +265,16 @@ def assert_close(y: np.ndarray, expected: np.ndarray, magnitude: np.ndarray) -> 
     )
 
 
+def assert_gradients_close(gradients: tuple, case: Case, g: Any, x: Any, weight: Any) -> None:
+    """Compare the gradients of x, weight and bias with their definition; that of what is real is real."""
+    expected = reference.gradients(g, x, weight, **case.options)
+    magnitudes = reference.gradients(*(abs(array.astype(complex)) for array in (g, x, weight)), **case.options)
+    for array, gradient, truth, magnitude in zip((x, weight, None), gradients, expected, magnitudes, strict=True):
+        is_real = array is not None and array.dtype.kind != "c"
+        assert gradient.dtype == (np.empty(0, case.dtype).real.dtype if is_real else case.dtype)
+        assert_close(gradient, truth.real if is_real else truth, abs(magnitude))
+
+
 def random_case(rng: random.Random, kind: tuple[str, str] | None = None) -> Case:
     """Return a small case; `rng` may be a `random.Random` or hypothesis' stand-in for one."""
     if kind is None:

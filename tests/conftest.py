@@ -19,6 +19,16 @@ for outdated in set(CACHE.parent.glob("numba-*")) - {CACHE}:
 os.environ["NUMBA_CACHE_DIR"] = str(CACHE)
 
 
+# Their kernels are compiled in another way, or not at all, which a process decides once: they run where they are named.
+ALONE = [Path(__file__).parent / name for name in ("cuda", "plain")]
+
+
+def pytest_ignore_collect(collection_path, config):
+    named = [Path(argument.partition("::")[0]).resolve() for argument in config.args]
+    folders = [folder for folder in ALONE if collection_path.is_relative_to(folder)]
+    return not all(any(path.is_relative_to(folder) for path in named) for folder in folders) or None
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(20240607)

@@ -7,23 +7,18 @@ there, which also makes small problems cross all their edges.
 
 import os
 import sys
-from pathlib import Path
 
 import pytest
 
 from numba_tconv import backends
 
+if missing := backends.missing_for_cuda():
+    raise pytest.UsageError(f"set NUMBA_ENABLE_CUDASIM=1 to run these tests on Numba's simulator: {missing}")
 IS_SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Only where they are asked for by name: a process has the simulator or the compiler, and most have no GPU."""
-    folder = Path(__file__).parent
-    if not any(Path(argument.partition("::")[0]).resolve().is_relative_to(folder) for argument in config.args):
-        return True
-    if missing := backends.missing_for_cuda():
-        raise pytest.UsageError(f"set NUMBA_ENABLE_CUDASIM=1 to run these tests on Numba's simulator: {missing}")
-    # Those of imitated libraries on the simulator, those of real ones on a GPU.
+    """Leave out the tests of imitated libraries on a GPU, and those of real ones on the simulator."""
     return collection_path.name == ("test_libraries.py" if IS_SIMULATED else "test_arrays.py") or None
 
 

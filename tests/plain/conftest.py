@@ -4,19 +4,11 @@ Nothing here is fast, so problems are small, and so are the blocks that the kern
 """
 
 import os
-from pathlib import Path
 
 import pytest
 
-
-def pytest_ignore_collect(collection_path, config):
-    """Only where they are asked for by name: a process compiles kernels, or none."""
-    folder = Path(__file__).parent
-    if not any(Path(argument.partition("::")[0]).resolve().is_relative_to(folder) for argument in config.args):
-        return True
-    if os.environ.get("NUMBA_DISABLE_JIT") != "1":
-        raise pytest.UsageError("set NUMBA_DISABLE_JIT=1 to run these tests")
-    return None
+if os.environ.get("NUMBA_DISABLE_JIT") != "1":
+    raise pytest.UsageError("set NUMBA_DISABLE_JIT=1 to run these tests")
 
 
 @pytest.fixture(autouse=True)

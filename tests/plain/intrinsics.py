@@ -10,6 +10,7 @@ import numpy as np
 from numba.core import extending
 
 from numba_tconv.backends.cpu import products, staging, threads
+from numba_tconv.device_array import extent
 
 _known: dict[tuple[int, int], np.ndarray] = {}
 
@@ -21,9 +22,8 @@ def forget():
 
 def address(array):
     start = array.__array_interface__["data"][0]
-    reach = [(size - 1) * step for size, step in zip(array.shape, array.strides, strict=True)]
     if array.size:
-        low, high = sum(min(0, step) for step in reach), sum(max(0, step) for step in reach) + array.itemsize
+        low, high = extent(array.shape, array.strides, array.itemsize)
         _known[start + low, start + high] = array
     return start
 

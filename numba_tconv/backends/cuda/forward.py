@@ -22,16 +22,21 @@ class Operator:
 
     def __init__(self, weight: Any, bias: Any, groups: int) -> None:
         self._weight, self._bias, self._groups = weight, bias, groups
-        self._there: dict[np.dtype, tuple[DeviceArray, DeviceArray | None]] = {}
+        self._there: dict[np.dtype, tuple[DeviceArray, Layout, DeviceArray | None, Layout | None]] = {}
 
-    def _weights(self, dtype: np.dtype, real: np.dtype) -> tuple[DeviceArray, DeviceArray | None]:
-        """Return weights and bias on the GPU, for results of a dtype. Copied on no stream: all of them wait for it."""
+    def _weights(
+        self, dtype: np.dtype, real: np.dtype
+    ) -> tuple[DeviceArray, Layout, DeviceArray | None, Layout | None]:
+        """Return weights and bias on the GPU, for results of a dtype, and how they lie there.
+
+        They are copied on no stream: all of them wait for it.
+        """
         if dtype not in self._there:
             bias = self._bias
             if isinstance(bias, np.ndarray):
                 bias = bias.astype(np.result_type(real, np.complex64) if bias.dtype.kind == "c" else real)
-            weight = on_gpu(self._weight, real, 0)
-            self._there[dtype] = weight, None if bias is None else on_gpu(bias, real, 0)
+            weight, bias = on_gpu(self._weight, real, 0), None if bias is None else on_gpu(bias, real, 0)
+            self._there[dtype] = weight, layout(weight), bias, None if bias is None else layout(bias)
         return self._there[dtype]
 
     def run(self, geometry: Geometry, x: Any, out: Any, real: np.dtype, stream: int | None) -> None:
@@ -47,8 +52,8 @@ class Operator:
             self._launch(geometry, x, out, real, memory.as_stream(stream))
 
     def _launch(self, geometry: Geometry, x: DeviceArray, out: DeviceArray, real: np.dtype, stream: Any) -> None:
-        weight, bias = self._weights(out.dtype, real)
-        layouts = layout(weight), layout(x), None if bias is None else layout(bias), layout(out)
+        weight, of_weight, bias, of_bias = self._weights(out.dtype, real)
+        layouts = of_weight, layout(x), of_bias, layout(out)
         run = _launch(geometry, self._groups, real, layouts, memory.current_device())
         run((weight.pointer, x.pointer, 0 if bias is None else bias.pointer, out.pointer), stream)
 
