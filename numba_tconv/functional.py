@@ -6,8 +6,7 @@ signals go through `polyphase.py`.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from functools import cache, cached_property, lru_cache
-from types import ModuleType
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,19 +28,11 @@ from numba_tconv.arguments import (
     is_lazy,
     result_dtype,
 )
-from numba_tconv.backends import check_device
-from numba_tconv.geometry import Geometry, Padding, geometry, window
+from numba_tconv.backends import backend, check_device
+from numba_tconv.geometry import Geometry, Padding, blocks, geometry, window
 from numba_tconv.gradients import EVERYTHING, Gradients, conv_transpose1d_backward
 from numba_tconv.lazy import Run, filtered
 from numba_tconv.streaming import Stream
-
-
-@cache
-def _cpu() -> ModuleType:
-    """Return the CPU backend; the first call imports Numba."""
-    from numba_tconv.backends.cpu import forward
-
-    return forward
 
 
 class _Prepared(NamedTuple):
@@ -55,7 +46,7 @@ class _Prepared(NamedTuple):
 @lru_cache(maxsize=4096)
 def _layout(shape: tuple[int, int, int], weight: np.dtype[Any], options: Options, x: np.dtype[Any]) -> Any:
     """Return the layout of weights of a shape and dtype for inputs of the dtype `x`."""
-    return _cpu().plan_layout(
+    return backend("cpu.forward").plan_layout(
         computed_dtype(result_dtype(x, weight)),
         groups=options.groups,
         channels=shape[0] // options.groups,
@@ -107,10 +98,31 @@ def _run(
     return result
 
 
+def _run_on_gpu(
+    operator: Any,
+    shape: Geometry,
+    x: Any,
+    weight: Any,
+    bias: Any,
+    filters: int,
+    out: Any,
+    stream: Any,
+) -> Any:
+    """`_run` by an `Operator` of the CUDA backend."""
+    dtype = result_dtype(x.dtype, weight.dtype)
+    _check_kind(bias, dtype)
+    address = check_stream(stream, x)
+    with gpu.of(x):
+        result = gpu.result_like(x, (*x.shape[:-2], filters, shape.output_length), dtype, out, (weight, bias))
+        operator.run(shape, gpu.with_batch(x), gpu.with_batch(result), computed_dtype(dtype), address)
+    return gpu.owner(result)
+
+
 def _run_lazily(
     shape: Geometry, x: Any, weight: NDArray[Any], bias: NDArray[Any] | None, options: Options
 ) -> NDArray[Any]:
     """`_run` of a dask.array; channels come together in one chunk."""
+    check_one_place(weight=weight)
     dtype = result_dtype(x.dtype, weight.dtype)
     _check_kind(bias, dtype)
     x = x.rechunk({-2: -1})
@@ -137,7 +149,7 @@ def _run_block(
     """Compute some samples of the full output of a block; those behind its end are the bias alone."""
     shape = window(x.shape[-1], weight.shape[2], stride, dilation, run.left, run.size)
     prepared = _prepare(weight, bias, Options(stride, (0, 0), 0, groups, dilation), x.dtype)
-    return _run(_cpu().forward_once, prepared, shape, x, weight, weight.shape[1] * groups, None, ())
+    return _run(backend("cpu.forward").forward_once, prepared, shape, x, weight, weight.shape[1] * groups, None, ())
 
 
 def conv_transpose1d(
@@ -231,19 +243,15 @@ def conv_transpose1d(
     if is_lazy(x):
         check_no_out(out)
         return _run_lazily(shape, x, weight, bias, options)
-    inputs = (weight,) if bias is None else (weight, bias)
     filters = weight.shape[1] * options.groups
-    if (type(x) is not np.ndarray or x.size >= gpu.first_served(device, weight)) and gpu.serves(
-        device, shape, x, weight
-    ):
-        dtype = result_dtype(x.dtype, weight.dtype)
-        _check_kind(bias, dtype)
-        operator = gpu.backend("forward").Operator(weight, bias, options.groups)
-        return gpu.forward(operator, shape, x, filters, dtype, out, inputs, stream)
+    if gpu.serves(device, shape, x, weight, filters):
+        operator = backend("cuda.forward").Operator(weight, bias, options.groups)
+        return _run_on_gpu(operator, shape, x, weight, bias, filters, out, stream)
     if stream is not None:
         check_stream(stream, x)
     prepared = _prepare(weight, bias, options, x.dtype)
-    return _run(_cpu().forward_once, prepared, shape, x, weight, filters, out, inputs)
+    inputs = (weight,) if bias is None else (weight, bias)
+    return _run(backend("cpu.forward").forward_once, prepared, shape, x, weight, filters, out, inputs)
 
 
 class ConvTranspose1d:
@@ -293,9 +301,7 @@ class ConvTranspose1d:
         self._device = check_device(device)
         self._filters = self._weight.shape[1] * self._options.groups
         self._prepared: dict[np.dtype[Any], tuple[_Prepared, NDArray[Any]]] = {}
-        # Samples of x from which a GPU may serve a call.
-        self._gpu_from = gpu.first_served(self._device, self._weight)
-        if self._gpu_from:
+        if self._device != "cuda" and isinstance(self._weight, np.ndarray):
             # Packed for the likely input: of the weights' dtype, or complex where the bias is.
             is_complex = self._bias is not None and self._bias.dtype.kind == "c"
             self._prepare(np.result_type(self._weight, np.complex64) if is_complex else self._weight.dtype)
@@ -306,7 +312,7 @@ class ConvTranspose1d:
         packed = {id(other.layout): panels for other, panels in self._prepared.values()}
         panels = packed.get(id(prepared.layout))
         if panels is None:
-            panels = _cpu().pack(prepared.layout, self._weight)
+            panels = backend("cpu.forward").pack(prepared.layout, self._weight)
         self._prepared[x] = prepared, panels
         return prepared, panels
 
@@ -316,7 +322,7 @@ class ConvTranspose1d:
     @cached_property
     def _on_gpu(self) -> Any:
         """The weights on the GPU."""
-        return gpu.backend("forward").Operator(self._weight, self._bias, self._options.groups)
+        return backend("cuda.forward").Operator(self._weight, self._bias, self._options.groups)
 
     def __call__(self, x: ArrayLike, out: Any = None, *, stream: Any = None) -> Any:
         """Return the transposed convolution of `x`.
@@ -341,14 +347,12 @@ class ConvTranspose1d:
         if is_lazy(x):
             check_no_out(out)
             return _run_lazily(shape, x, self._weight, self._bias, self._options)
-        if (type(x) is not np.ndarray or x.size >= self._gpu_from) and gpu.serves(self._device, shape, x, self._weight):
-            dtype = result_dtype(x.dtype, self._weight.dtype)
-            _check_kind(self._bias, dtype)
-            return gpu.forward(self._on_gpu, shape, x, self._filters, dtype, out, (self._weight, self._bias), stream)
+        if gpu.serves(self._device, shape, x, self._weight, self._filters):
+            return _run_on_gpu(self._on_gpu, shape, x, self._weight, self._bias, self._filters, out, stream)
         if stream is not None:
             check_stream(stream, x)
         prepared, panels = self._prepared_for(x.dtype)
-        return _run(_cpu().forward, prepared, shape, x, panels, self._filters, out, ())
+        return _run(backend("cpu.forward").forward, prepared, shape, x, panels, self._filters, out, ())
 
     def backward(self, grad_output: ArrayLike, x: ArrayLike, *, wrt: str | Collection[str] = EVERYTHING) -> Gradients:
         """Return the gradients of a loss, given its gradient of the result for `x`.
@@ -395,14 +399,14 @@ class ConvTranspose1d:
         >>> stream.process([[1.0]]), stream.process([[2.0]]), stream.flush()
         (array([[1., 1.]]), array([[3., 2.]]), array([[2.]]))
         """
-        return Stream(_Streamed(self))
+        return Stream(_StreamedPlan(self))
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value!r}" for name, value in self._options._asdict().items())
         return f"ConvTranspose1d(weight {self._weight.shape} {self._weight.dtype}, {options})"
 
 
-class _Streamed:
+class _StreamedPlan:
     """A plan as a stream's operator."""
 
     axis = -1
@@ -410,22 +414,8 @@ class _Streamed:
     def __init__(self, plan: ConvTranspose1d) -> None:
         self._plan = plan
         stride, padding, output_padding, _, dilation = plan._options
-        # Of a signal that is longer than what its padding cuts: lengths follow from one.
-        length = 1 + sum(padding) if isinstance(padding, tuple) else 1
-        self._shape = geometry(length, plan._weight.shape[2], stride, padding, output_padding, dilation)
-        # Outputs that are held back, because the signal might end here, need samples that are older still; at least
-        # the one that they lie behind, even where no tap reaches it.
-        held_back = max(0, stride * length - self._shape.left - self._shape.output_length)
-        reach = dilation * (self._shape.filter_size - 1)
-        self.halo = max((held_back + reach) // stride, -(-held_back // stride))
-
-    def total(self, received: int) -> int:
-        """Return the length of the result for `received` samples."""
-        return max(0, self._shape.output_length + (received - self._shape.length) * self._shape.stride)
-
-    def final(self, received: int) -> int:
-        """Return how many outputs no sample behind the first `received` ones can change."""
-        return min(self.total(received), max(0, received * self._shape.stride - self._shape.left))
+        self._blocks = blocks(plan._weight.shape[2], stride, padding, output_padding, dilation)
+        self.halo, self.total, self.final = self._blocks.halo, self._blocks.total, self._blocks.final
 
     def check(self, x: NDArray[Any]) -> None:
         """Refuse blocks of another shape than the plan's input."""
@@ -437,13 +427,11 @@ class _Streamed:
 
     def write(self, x: NDArray[Any], first: int, begin: int, out: NDArray[Any]) -> None:
         """Write the outputs from `begin` on to `out`; x begins with sample `first`."""
-        shape = self._shape
-        left = shape.left + begin - first * shape.stride
-        part = window(x.shape[-1], shape.filter_size, shape.stride, shape.dilation, left, out.shape[-1])
+        part = self._blocks.part(x.shape[-1], first, begin, out.shape[-1])
         plan, x, out = self._plan, gpu.with_batch(x), gpu.with_batch(out)
         check_one_place(weight=plan._weight)
         if plan._device == "cuda":
             plan._on_gpu.run(part, x, out, computed_dtype(out.dtype), None)
             return
         prepared, panels = plan._prepared_for(x.dtype)
-        _cpu().forward(prepared.layout, part, x, panels, prepared.bias, out)
+        backend("cpu.forward").forward(prepared.layout, part, x, panels, prepared.bias, out)

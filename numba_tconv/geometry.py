@@ -208,6 +208,54 @@ def window(length: int, filter_size: int, stride: int, dilation: int, left: int,
 
 
 @dataclass(frozen=True, eq=False)
+class Blocks:
+    """The integers of a transposed convolution whose signal comes in blocks. Made by `blocks`.
+
+    Attributes
+    ----------
+    shape : Geometry
+        Of a signal that is longer than what its padding cuts: outputs of others follow from its own.
+    """
+
+    shape: Geometry
+
+    @cached_property
+    def halo(self) -> int:
+        """Samples before a block that all outputs need which were not given before it."""
+        shape = self.shape
+        # Outputs that are held back, because the signal might end here, need samples that are older still; at least
+        # the one that they lie behind, even where no tap reaches it.
+        held_back = max(0, shape.stride * shape.length - shape.left - shape.output_length)
+        reach = shape.dilation * (shape.filter_size - 1)
+        return max((held_back + reach) // shape.stride, -(-held_back // shape.stride))
+
+    def total(self, received: int) -> int:
+        """Return how many outputs a signal of `received` samples has."""
+        return max(0, self.shape.output_length + (received - self.shape.length) * self.shape.stride)
+
+    def final(self, received: int) -> int:
+        """Return how many outputs no sample behind the first `received` ones can change."""
+        return min(self.total(received), max(0, received * self.shape.stride - self.shape.left))
+
+    def part(self, length: int, first: int, begin: int, count: int) -> Geometry:
+        """Return the `Geometry` of `count` outputs from `begin` on, of `length` samples from `first` on."""
+        shape = self.shape
+        left = shape.left + begin - first * shape.stride
+        return window(length, shape.filter_size, shape.stride, shape.dilation, left, count)
+
+
+def blocks(filter_size: int, stride: int, padding: tuple[int, int] | str, output_padding: int, dilation: int) -> Blocks:
+    """Return the `Blocks` of integers that `as_integer` and `as_padding` have passed; errors as of `geometry`."""
+    length = 1 if isinstance(padding, str) else 1 + sum(padding)
+    return Blocks(geometry(length, filter_size, stride, padding, output_padding, dilation))
+
+
+def rate_length(length: int, filter_size: int, up: int, down: int) -> int:
+    """Return how many outputs a signal of `length` samples has after a change of rate."""
+    return ((length - 1) * up + filter_size - 1) // down + 1
+
+
+@dataclass(frozen=True, eq=False)
 class RateChange:
     """The integers of one change of rate: upsample, filter, keep every `down`-th. Made by `rate_change`, once.
 

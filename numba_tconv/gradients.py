@@ -5,8 +5,6 @@ complex numbers, its conjugate) applied to the gradient of the result; the arith
 """
 
 from collections.abc import Collection
-from functools import cache
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +20,7 @@ from numba_tconv.arguments import (
     computed_dtype,
     result_dtype,
 )
-from numba_tconv.backends import check_device
+from numba_tconv.backends import backend, check_device
 from numba_tconv.device_array import DeviceArray
 from numba_tconv.geometry import Geometry, Padding, geometry
 
@@ -35,14 +33,6 @@ class Gradients(NamedTuple):
     x: NDArray[Any] | None
     weight: NDArray[Any] | None
     bias: NDArray[Any] | None
-
-
-@cache
-def _cpu() -> ModuleType:
-    """Return the CPU backend; the first call imports Numba."""
-    from numba_tconv.backends.cpu import backward
-
-    return backward
 
 
 def _check_wrt(wrt: str | Collection[str]) -> Collection[str]:
@@ -159,7 +149,8 @@ def conv_transpose1d_backward(
         x.shape[-1], weight.shape[2], options.stride, options.padding, options.output_padding, options.dilation
     )
     result = result_dtype(x.dtype, weight.dtype)
-    out_shape = (*x.shape[:-2], weight.shape[1] * options.groups, shape.output_length)
+    filters = weight.shape[1] * options.groups
+    out_shape = (*x.shape[:-2], filters, shape.output_length)
     grad_output = _check_grad_output(grad_output, out_shape, result)
     dtype = computed_dtype(result)
 
@@ -168,7 +159,7 @@ def conv_transpose1d_backward(
         return result if array.dtype.kind == "c" or result.kind != "c" else dtype
 
     signals, g = (gpu.with_batch(array) for array in (x, grad_output))
-    if gpu.serves(device, shape, x, weight, grad_output=grad_output):
+    if gpu.serves(device, shape, x, weight, filters, grad_output=grad_output):
         shapes = {"x": (x.shape, like(x)), "weight": (weight.shape, like(weight)), "bias": (out_shape[-2:-1], result)}
         asked = {name: shapes[name] for name in EVERYTHING if name in wanted}
         return _on_gpu(shape, g, signals, weight, options.groups, asked, check_stream(stream, x), result)
@@ -177,13 +168,13 @@ def conv_transpose1d_backward(
     if "x" in wanted:
         grad_x = np.empty(x.shape, like(x))
         out = grad_x.reshape(signals.shape)
-        _cpu().input_gradient(shape, g, weight, out, groups=options.groups, dtype=dtype)
+        backend("cpu.backward").input_gradient(shape, g, weight, out, groups=options.groups, dtype=dtype)
     if "weight" in wanted:
-        grad_weight = _cpu().weight_gradient(
+        grad_weight = backend("cpu.backward").weight_gradient(
             shape, g, signals, weight.shape, groups=options.groups, dtype=dtype, out_dtype=like(weight)
         )
     if "bias" in wanted:
-        grad_bias = _cpu().bias_gradient(g, dtype, result)
+        grad_bias = backend("cpu.backward").bias_gradient(g, dtype, result)
     return Gradients(grad_x, grad_weight, grad_bias)
 
 
@@ -203,7 +194,7 @@ def _on_gpu(
             raise TypeError(f"grad_output on a GPU must be complex where x or weight is; got {grad_output.dtype}")
         grad_output = grad_output.astype(result)
     with gpu.of(x):
-        backward = gpu.backend("backward").Backward(
+        backward = backend("cuda.backward").Backward(
             shape, grad_output, x, weight, groups, computed_dtype(result), stream
         )
         gradients = {name: gpu.result_like(x, *how, None, ()) for name, how in asked.items()}

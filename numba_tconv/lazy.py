@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_tconv.arguments import as_array
+from numba_tconv.axes import along, resized
 from numba_tconv.boundaries import extended
 
 LazyArray = Any  # dask.array.Array; Dask is optional
@@ -81,13 +82,13 @@ def filtered(
     up, down = rates
     last = (run.left + (run.size - 1) * down) // up
     start = min(max(0, run.left // up - halo), x.shape[axis] - 1)
-    x = _take(x, axis, start, max(start, min(last, x.shape[axis] - 1)) + 1)
+    x = x[along(axis, start, max(start, min(last, x.shape[axis] - 1)) + 1)]
     run = run._replace(left=run.left - start * up)
     sizes, runs = _cut(x.chunks[axis], rates, halo, run)
     x = x.rechunk({axis: sizes})
     if len(sizes) > 1 and halo:
         x = overlap(x, {axis % x.ndim: (halo, 0)}, "none", allow_rechunk=False)
-    chunks = (*chunks[:axis], tuple(run.size for run in runs), *chunks[len(chunks) + axis + 1 :])
+    chunks = resized(chunks, axis, tuple(run.size for run in runs))
     # With the meta given, Dask calls nothing to find it out.
     return da.map_blocks(
         _block, x, *filters, chunks=chunks, dtype=dtype, meta=np.empty((0,) * len(chunks), dtype),
@@ -163,12 +164,12 @@ def continued(
     length, near = x.shape[axis], max(before, after) + 2
     ends = x
     if length > 2 * near:
-        ends = da.concatenate([_take(x, axis, 0, near), _take(x, axis, length - near, length)], axis)
+        ends = da.concatenate([x[along(axis, 0, near)], x[along(axis, length - near, length)]], axis)
     ends = ends.rechunk({axis: -1})
 
     def beyond(start: int, stop: int) -> LazyArray:
         return ends.map_blocks(
-            _beyond, chunks=(*ends.chunks[:axis], (stop - start,), *ends.chunks[ends.ndim + axis + 1 :]), dtype=dtype,
+            _beyond, chunks=resized(ends.chunks, axis, (stop - start,)), dtype=dtype,
             meta=np.empty((0,) * x.ndim, dtype), axis=axis, start=start, stop=stop, result_dtype=dtype, mode=mode,
             cval=cval, length=length,
         )  # fmt: skip
@@ -190,7 +191,3 @@ def _beyond(
 ) -> NDArray[Any]:
     samples = np.moveaxis(as_array("x", block), axis, -1)
     return np.moveaxis(extended(samples, start, stop, result_dtype, mode, cval, length), -1, axis)
-
-
-def _take(x: LazyArray, axis: int, start: int, stop: int) -> LazyArray:
-    return x[(..., slice(start, stop), *(slice(None),) * (-axis - 1))]

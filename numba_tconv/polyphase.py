@@ -6,23 +6,19 @@ arithmetic is a backend's; what users call is `resampling.py`'s and `streaming.p
 
 from functools import cache
 from math import prod
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from numba_tconv.arguments import computed_dtype
+from numba_tconv.axes import along, folded, unfold
+from numba_tconv.backends import backend
 from numba_tconv.boundaries import extended
-from numba_tconv.gpu import backend
+from numba_tconv.geometry import rate_length
 from numba_tconv.overlap_save import write_by_fft
 
 Array = NDArray[Any]
-
-
-def full_length(length: int, taps: int, up: int, down: int) -> int:
-    """Return how many outputs a signal of `length` samples has."""
-    return ((length - 1) * up + taps - 1) // down + 1
 
 
 @cache
@@ -38,14 +34,6 @@ def result_shape(h: tuple[int, ...], x: tuple[int, ...], axis: int, count: int) 
         lead = np.broadcast_shapes(h[:-1], lead)
     place = len(lead) + axis + 1
     return (*lead[:place], count, *lead[place:])
-
-
-@cache
-def _cpu() -> ModuleType:
-    """Return the CPU backend; the first call imports Numba."""
-    from numba_tconv.backends.cpu import polyphase
-
-    return polyphase
 
 
 class Polyphase:
@@ -81,7 +69,7 @@ class Polyphase:
 
     def full_length(self, length: int) -> int:
         """Return how many outputs a signal of `length` samples has."""
-        return full_length(length, self.h.shape[-1], self.up, self.down)
+        return rate_length(length, self.h.shape[-1], self.up, self.down)
 
     def write(self, x: Array, axis: int, left: int, out: Array, mode: str = "constant", cval: complex = 0) -> None:
         """Write the outputs at `left`, `left + down`, ... of the full one to `out`; time is the negative `axis`."""
@@ -95,10 +83,10 @@ class Polyphase:
         for start, stop in ((0, begin), (begin, end), (end, count)):
             if start == stop:
                 continue
-            at, piece = left + start * self.down, out[_along(axis, start, stop)]
+            at, piece = left + start * self.down, out[along(axis, start, stop)]
             first, last = at // self.up - self.halo, (at + (stop - start - 1) * self.down) // self.up + 1
             if (start, stop) == (begin, end):
-                self._write(x[_along(axis, first, last)], axis, at - first * self.up, piece)
+                self._write(x[along(axis, first, last)], axis, at - first * self.up, piece)
             else:
                 samples = extended(np.moveaxis(x, axis, -1), first, last, out.dtype, mode, cval)
                 self._write(samples, -1, at - first * self.up, np.moveaxis(piece, axis, -1))
@@ -108,7 +96,7 @@ class Polyphase:
         if out.size == 0:
             return
         if self.on_gpu:
-            backend("polyphase").write(
+            backend("cuda.polyphase").write(
                 self.h, self.up, self.down, x, axis, left, out, computed_dtype(out.dtype), self._stream
             )
         elif self.by_fft:
@@ -123,7 +111,7 @@ class Polyphase:
         key = x.dtype.kind == "c", out.dtype, h.shape
         bank = self._banks.get(key)
         if bank is None:
-            bank = self._banks[key] = _cpu().Bank(h, self.up, self.down, out.dtype, is_complex=key[0])
+            bank = self._banks[key] = backend("cpu.polyphase").Bank(h, self.up, self.down, out.dtype, is_complex=key[0])
         return bank
 
     def _write_shared(self, x: Array, axis: int, left: int, out: Array) -> None:
@@ -132,19 +120,19 @@ class Polyphase:
         if x.ndim == 1:
             bank.run(x[None, None], left, out[None, None])
             return
-        folded, target = _folded(x, axis), _folded(out, axis)
+        source, target = folded(x, axis), folded(out, axis)
         arrays, _, signals = target.shape
         if signals == 1:
-            bank.run(folded.swapaxes(1, 2), left, target.swapaxes(1, 2))
-        elif not bank.run_columns(folded, left, target):
+            bank.run(source.swapaxes(1, 2), left, target.swapaxes(1, 2))
+        elif not bank.run_columns(source, left, target):
             # Signals that are neighbours in memory, but too few; or too many arrays of them to fold once more.
             if arrays < signals:
-                for a, b in zip(folded, target, strict=True):
+                for a, b in zip(source, target, strict=True):
                     bank.run(a.T[:, None], left, b.T[:, None])
             else:
                 for k in range(signals):
-                    bank.run(folded[:, None, :, k], left, target[:, None, :, k])
-        _unfold(target, out)
+                    bank.run(source[:, None, :, k], left, target[:, None, :, k])
+        unfold(target, out)
 
     def _write_bank(self, x: Array, left: int, out: Array) -> None:
         """Write signals (..., time), each with a filter of its own; leading axes without one are a batch."""
@@ -153,25 +141,7 @@ class Polyphase:
         batch = next((k for k, size in enumerate(h.shape[:-1]) if size > 1), len(lead))
         channels = lead[batch:]
         h = np.broadcast_to(h, (*h.shape[:batch], *channels, h.shape[-1])).reshape(-1, h.shape[-1])
-        folded = np.broadcast_to(x, (*lead, x.shape[-1])).reshape(prod(lead[:batch]), prod(channels), x.shape[-1])
+        source = np.broadcast_to(x, (*lead, x.shape[-1])).reshape(prod(lead[:batch]), prod(channels), x.shape[-1])
         target = out.reshape(prod(lead[:batch]), prod(channels), out.shape[-1])
-        self._bank(x, out, h).run(folded, left, target)
-        _unfold(target, out)
-
-
-def _along(axis: int, start: int, stop: int) -> tuple[Any, ...]:
-    """Return the index of `start:stop` along a negative axis."""
-    return (..., slice(start, stop), *(slice(None),) * (-axis - 1))
-
-
-def _folded(array: Array, axis: int) -> Array:
-    """Return (array, time, signal): the axes before time in one, and those behind it; a copy where they do not fold."""
-    place = array.ndim + axis
-    shape = array.shape
-    return array.reshape(prod(shape[:place]), shape[place], prod(shape[place + 1 :]))
-
-
-def _unfold(target: Array, out: Array) -> None:
-    """Copy what was computed back to `out` where folding it has made a copy."""
-    if not np.may_share_memory(target, out):
-        out[...] = target.reshape(out.shape)
+        self._bank(x, out, h).run(source, left, target)
+        unfold(target, out)

@@ -16,17 +16,17 @@ from numba_tconv.arguments import (
     check_one_place,
     check_out,
     check_stream,
-    computed_dtype,
     is_lazy,
 )
+from numba_tconv.axes import as_axis
 from numba_tconv.backends import DEFAULT, FEWEST_PRODUCTS, Work, check_device, serves_on_gpu
 from numba_tconv.boundaries import MODES
 from numba_tconv.device_array import is_on_gpu
-from numba_tconv.geometry import as_integer
-from numba_tconv.gpu import check_on_gpu, of, owner, result_like
+from numba_tconv.geometry import as_integer, rate_length
+from numba_tconv.gpu import check_on_gpu, of, owner, result_like, work
 from numba_tconv.lazy import Run, bank, continued, filtered
 from numba_tconv.overlap_save import fft_is_faster
-from numba_tconv.polyphase import Polyphase, full_length, result_dtype, result_shape
+from numba_tconv.polyphase import Polyphase, result_dtype, result_shape
 from numba_tconv.streaming import Stream
 
 Array = NDArray[Any]
@@ -154,13 +154,12 @@ def _plan(
     check_choice("mode", mode, MODES)
     check_choice("method", method, METHODS)
     check_device(device)
-    shape = result_shape(h_shape, x_shape, place, full_length(x_shape[place], h_shape[-1], up, down))
+    shape = result_shape(h_shape, x_shape, place, rate_length(x_shape[place], h_shape[-1], up, down))
     by_fft = method == "fft" or (method == "auto" and fft_is_faster(h_shape[-1], up, down))
     dtype = result_dtype(h_dtype, x_dtype)
-    parts = (1 + (x_dtype.kind == "c")) * (1 + (h_dtype.kind == "c"))
-    samples, products = prod(x_shape) + prod(shape), prod(shape) * -(-h_shape[-1] // up) * parts
-    work = Work(products, samples * dtype.itemsize, computed_dtype(dtype).itemsize)
-    return _Plan(up, down, place, by_fft, work, shape, dtype)
+    products = prod(shape) * -(-h_shape[-1] // up)
+    cost = work(products, x_dtype, h_dtype, prod(x_shape) + prod(shape), dtype)
+    return _Plan(up, down, place, by_fft, cost, shape, dtype)
 
 
 def _polyphase(h: Array, plan: _Plan, x: Array, method: str, device: str, stream: Any) -> Polyphase:
@@ -353,12 +352,12 @@ class Upsampler(Stream):
         check_taps("h", taps.shape)
         on_gpu = check_device(device) == "cuda"
         polyphase = Polyphase(taps, as_rate("up", up), as_rate("down", down), on_gpu=on_gpu)
-        super().__init__(_Streamed(polyphase, axis))
+        super().__init__(_StreamedRates(polyphase, axis))
         # In output samples, half the filter: for symmetric taps, by how much the output lags behind the input.
         self.delay = (polyphase.h.shape[-1] - 1) / 2 / polyphase.down
 
 
-class _Streamed:
+class _StreamedRates:
     """A change of rate as a stream's operator."""
 
     def __init__(self, polyphase: Polyphase, axis: int) -> None:
@@ -392,17 +391,6 @@ def check_taps(name: str, shape: tuple[int, ...]) -> None:
     """Refuse a filter, or a bank of them, without taps."""
     if 0 in (len(shape), *shape):
         raise ValueError(f"{name} must have the shape (taps,) or (..., taps), no size 0; got {shape}")
-
-
-def as_axis(shape: tuple[int, ...], axis: int) -> int:
-    """Return an axis of x counted from the end."""
-    try:
-        place = axis.__index__()
-    except AttributeError:
-        raise TypeError(f"axis must be an int; got {axis!r}") from None
-    if not -len(shape) <= place < len(shape):
-        raise ValueError(f"axis must be an axis of x, which has the shape {shape}; got {axis}")
-    return place - len(shape) if place >= 0 else place
 
 
 def as_rate(name: str, rate: object) -> int:

@@ -4,12 +4,14 @@ Here belong counting, the kept samples and the state. What a block is filtered w
 plan's in `functional.py`, a filter's in `resampling.py`.
 """
 
+from math import prod
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from numba_tconv.arguments import as_array, check_out
+from numba_tconv.axes import along, resized
 
 Array = NDArray[Any]
 
@@ -112,13 +114,13 @@ class Stream:
         for start in range(0, length, room):
             part = min(room, length - start)
             if self._end + part > buffer.shape[axis]:
-                buffer[_along(axis, 0, halo)] = buffer[_along(axis, self._end - halo, self._end)]
+                buffer[along(axis, 0, halo)] = buffer[along(axis, self._end - halo, self._end)]
                 self._end = halo
-            buffer[_along(axis, self._end, self._end + part)] = x[_along(axis, start, start + part)]
+            buffer[along(axis, self._end, self._end + part)] = x[along(axis, start, start + part)]
             self._end += part
             self._received += part
             done += self._write(
-                part, self._operator.final(self._received), result[_along(axis, done, result.shape[axis])]
+                part, self._operator.final(self._received), result[along(axis, done, result.shape[axis])]
             )
         return result
 
@@ -148,7 +150,7 @@ class Stream:
         """Where the stream stands; may be kept, pickled, and set on another stream of the same filter."""
         kept = None
         if self._buffer is not None:
-            kept = self._buffer[_along(self._operator.axis, self._end - self._operator.halo, self._end)].copy()
+            kept = self._buffer[along(self._operator.axis, self._end - self._operator.halo, self._end)].copy()
         return State(kept, self._received, self._given)
 
     @state.setter
@@ -163,7 +165,7 @@ class Stream:
             )
         self.reset()
         if kept is not None:
-            self._open(kept)[_along(self._operator.axis, 0, self._operator.halo)] = kept
+            self._open(kept)[along(self._operator.axis, 0, self._operator.halo)] = kept
         self._received, self._given = received, given
 
     def _check(self, x: Array) -> Array:
@@ -171,8 +173,7 @@ class Stream:
         self._operator.check(x)
         if self._buffer is not None:
             axis = self._operator.axis
-            place = self._buffer.ndim + axis
-            expected = (*self._buffer.shape[:place], x.shape[axis], *self._buffer.shape[place + 1 :])
+            expected = resized(self._buffer.shape, axis, x.shape[axis])
             if x.shape != expected:
                 raise ValueError(f"block must have the shape {expected}, as the first one; got {x.shape}")
             if not np.can_cast(x.dtype, self._buffer.dtype, "safe"):
@@ -187,10 +188,9 @@ class Stream:
         """Return the buffer; before the first block, one whose kept samples are zeros."""
         if self._buffer is None:
             axis, halo = self._operator.axis, self._operator.halo
-            shape = list(x.shape)
-            shape[axis] = 1
-            shape[axis] = 2 * halo + max(SHORTEST_PART, BUFFER_SIZE // max(1, int(np.prod(shape))))
-            self._buffer = np.zeros(shape, x.dtype)
+            signals = prod(resized(x.shape, axis, 1))
+            length = 2 * halo + max(SHORTEST_PART, BUFFER_SIZE // max(1, signals))
+            self._buffer = np.zeros(resized(x.shape, axis, length), x.dtype)
             self._end = halo
         return self._buffer
 
@@ -199,12 +199,7 @@ class Stream:
         count, axis = upto - self._given, self._operator.axis
         if count and self._buffer is not None:
             first = part + self._operator.halo
-            samples = self._buffer[_along(axis, self._end - first, self._end)]
-            self._operator.write(samples, self._received - first, self._given, out[_along(axis, 0, count)])
+            samples = self._buffer[along(axis, self._end - first, self._end)]
+            self._operator.write(samples, self._received - first, self._given, out[along(axis, 0, count)])
             self._given = upto
         return count
-
-
-def _along(axis: int, start: int, stop: int) -> tuple[Any, ...]:
-    """Return the index of `start:stop` along a negative axis."""
-    return (..., slice(start, stop), *(slice(None),) * (-axis - 1))

@@ -109,16 +109,15 @@ def test_a_gpu_is_used_where_it_pays_and_is_there(monkeypatch):
     assert not backends.serves_on_gpu("auto", large)
 
 
-def test_the_work_of_a_layer():
-    """Multiply-adds and bytes by hand: batch 2, 3 to 8 channels in one group, 5 samples, 4 taps, stride 2."""
-    from numba_tconv.geometry import geometry
-
-    shape = geometry(5, 4, 2, (0, 0), 0, 1)
-    work = gpu._work(shape, np.ones((2, 3, 5), np.float32), np.ones((3, 8, 4), np.float32))
-    assert work.products == 2 * 3 * 8 * 4 * 5
-    assert work.itemsize == 4
-    complex_work = gpu._work(shape, np.ones((2, 3, 5), np.complex64), np.ones((3, 8, 4), np.complex64))
-    assert complex_work.products == 4 * work.products
+def test_the_work_of_a_layer(monkeypatch):
+    """Multiply-adds and bytes by hand: batch 2, 6 to 8 channels in two groups, 5 samples to 12, 4 taps, stride 2."""
+    asked = []
+    monkeypatch.setattr(gpu, "FEWEST_PRODUCTS", 0)
+    monkeypatch.setattr(gpu, "serves_on_gpu", lambda device, work: asked.append(work))
+    for dtype in "f", "F":
+        conv_transpose1d(np.ones((2, 6, 5), dtype), np.ones((6, 4, 4), dtype), stride=2, groups=2)
+    products, samples = 2 * 5 * 6 * 4 * 4, 2 * 6 * 5 + 2 * 8 * 12
+    assert asked == [Work(products, 4 * samples, 4), Work(4 * products, 8 * samples, 4)]
 
 
 class Elsewhere:
@@ -132,6 +131,11 @@ def test_arrays_on_a_gpu_beside_an_x_in_host_memory_are_refused():
     x, weight, out = np.ones((1, 5)), np.ones((1, 1, 3)), np.ones((1, 7))
     with pytest.raises(TypeError, match="weight must be in host memory where x is; got Elsewhere on a GPU"):
         conv_transpose1d(x, Elsewhere(weight))
+    lazy = pytest.importorskip("dask.array").from_array(x)
+    with pytest.raises(TypeError, match="weight must be in host memory where x is; got Elsewhere on a GPU"):
+        conv_transpose1d(lazy, Elsewhere(weight))  # not only when it is computed
+    with pytest.raises(TypeError, match="weight must be in host memory where x is; got Elsewhere on a GPU"):
+        ConvTranspose1d(Elsewhere(weight))(lazy)
     with pytest.raises(TypeError, match="bias must be in host memory where weight is"):
         conv_transpose1d(x, weight, Elsewhere(np.ones(1)))
     with pytest.raises(TypeError, match="out must be in host memory where x is"):

@@ -322,14 +322,14 @@ def test_a_second_process_compiles_nothing(tmp_path):
 def test_an_upgrade_leaves_no_kernels_behind(tmp_path):
     """A version whose kernels only call something else, over another one: Numba alone would load the old kernels."""
     shutil.copytree(PACKAGE / "numba_tconv", tmp_path / "numba_tconv", ignore=shutil.ignore_patterns("__pycache__"))
-    tile = tmp_path / "numba_tconv" / "backends" / "cpu" / "tile.py"
+    vectors = tmp_path / "numba_tconv" / "backends" / "cpu" / "vectors.py"
     code = "from numba_tconv import upfirdn; print(upfirdn([1.0, 2.0], [1.0] * 40, 2).sum())"
     environment = {"package": tmp_path, "NUMBA_CACHE_DIR": tmp_path / "cache"}
     assert run("-c", code, **environment) == "120.0\n"
     call = "self.builder.call(self._multiply_add, [a, b, c])"
-    text = tile.read_text(encoding="utf-8")
+    text = vectors.read_text(encoding="utf-8")
     assert text.count(call) == 1
-    tile.write_text(text.replace(call, "c"), encoding="utf-8")
+    vectors.write_text(text.replace(call, "c"), encoding="utf-8")
     assert run("-c", code, **environment) == "0.0\n"
 
 

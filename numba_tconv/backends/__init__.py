@@ -6,7 +6,9 @@ than it takes to copy them there and back.
 
 import os
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
 from typing import NamedTuple
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -42,6 +44,12 @@ class Work(NamedTuple):
     products: int
     bytes: int
     itemsize: int
+
+
+@cache
+def backend(name: str) -> ModuleType:
+    """Return a module of a backend, as 'cpu.forward'; the first call imports what compiles for that machine."""
+    return import_module(f"numba_tconv.backends.{name}")
 
 
 def check_device(device: object) -> str:

@@ -14,8 +14,9 @@ from numba import types
 from numba_tconv.backends.cpu import jit, threads
 from numba_tconv.backends.cpu.pack import Taps
 from numba_tconv.backends.cpu.target import host
-from numba_tconv.backends.cpu.tile import SUM_VECTORS, address, sum_rows
+from numba_tconv.backends.cpu.tile import SUM_VECTORS, sum_rows
 from numba_tconv.backends.cpu.turns import take
+from numba_tconv.backends.cpu.vectors import address
 from numba_tconv.geometry import RateChange
 
 # Outputs of an item: its input stays in L2 while the columns are taken a few vectors at a time.

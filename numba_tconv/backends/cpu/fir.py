@@ -16,8 +16,9 @@ from numba_tconv.backends.cpu import jit
 from numba_tconv.backends.cpu.layout import Layout
 from numba_tconv.backends.cpu.staging import copy_bytes, put, stage_samples
 from numba_tconv.backends.cpu.target import host
-from numba_tconv.backends.cpu.tile import address, fir_tile
+from numba_tconv.backends.cpu.tile import fir_tile
 from numba_tconv.backends.cpu.turns import take
+from numba_tconv.backends.cpu.vectors import address
 from numba_tconv.geometry import Geometry
 
 # Staged samples of one item stay in L2.

@@ -11,6 +11,7 @@ import numpy as np
 from numba import literally, types
 
 from numba_tconv.backends.cpu import jit, products
+from numba_tconv.backends.cpu.moves import copy_windows
 from numba_tconv.backends.cpu.products import (
     BLOCK_BYTES,
     LINE_BYTES,
@@ -24,8 +25,9 @@ from numba_tconv.backends.cpu.products import (
 )
 from numba_tconv.backends.cpu.staging import copy_bytes, is_same_dtype, stage_samples
 from numba_tconv.backends.cpu.target import host
-from numba_tconv.backends.cpu.tile import address, copy_windows, panel_rows
+from numba_tconv.backends.cpu.tile import panel_rows
 from numba_tconv.backends.cpu.turns import take
+from numba_tconv.backends.cpu.vectors import address
 from numba_tconv.geometry import Geometry
 
 # Items to aim at by cutting the samples into chunks, and the fewest samples of a chunk.

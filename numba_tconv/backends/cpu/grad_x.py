@@ -14,6 +14,7 @@ import numpy as np
 from numba import types
 
 from numba_tconv.backends.cpu import jit, products
+from numba_tconv.backends.cpu.moves import MOST_WOVEN
 from numba_tconv.backends.cpu.products import (
     BLOCK_BYTES,
     LINE_BYTES,
@@ -32,8 +33,9 @@ from numba_tconv.backends.cpu.products import (
 )
 from numba_tconv.backends.cpu.staging import copy_bytes, is_same_dtype, put
 from numba_tconv.backends.cpu.target import host
-from numba_tconv.backends.cpu.tile import MOST_WOVEN, address, panel_rows
+from numba_tconv.backends.cpu.tile import panel_rows
 from numba_tconv.backends.cpu.turns import take
+from numba_tconv.backends.cpu.vectors import address
 from numba_tconv.geometry import Geometry
 
 

@@ -12,10 +12,11 @@ from numba import types
 
 from numba_tconv.backends.cpu import jit, threads
 from numba_tconv.backends.cpu.layout import Layout
+from numba_tconv.backends.cpu.moves import transpose
 from numba_tconv.backends.cpu.staging import copy_bytes
 from numba_tconv.backends.cpu.target import host
-from numba_tconv.backends.cpu.tile import address, transpose
 from numba_tconv.backends.cpu.turns import take
+from numba_tconv.backends.cpu.vectors import address
 
 # Multiply-adds that count as packing one number: two threads begin to win at 65 thousand numbers.
 PACK_WORK = 8

@@ -16,10 +16,12 @@ from numba import literally
 
 from numba_tconv.backends.cpu import jit
 from numba_tconv.backends.cpu.layout import Layout
+from numba_tconv.backends.cpu.moves import copy_rows, weave_tile
 from numba_tconv.backends.cpu.staging import put, stage_samples, zero_run
 from numba_tconv.backends.cpu.target import host
-from numba_tconv.backends.cpu.tile import address, copy_rows, panel_rows, weave_tile
+from numba_tconv.backends.cpu.tile import panel_rows
 from numba_tconv.backends.cpu.turns import take
+from numba_tconv.backends.cpu.vectors import address
 from numba_tconv.geometry import Geometry
 
 # Numbers of the reduction (channels x taps) between two visits to the accumulators: a visit costs about 50 cycles,

@@ -21,8 +21,9 @@ import numpy as np
 from numba import literally
 
 from numba_tconv.backends.cpu import jit
+from numba_tconv.backends.cpu.moves import MOST_WOVEN, copy_windows, deinterleave, prefetch_run, transpose
 from numba_tconv.backends.cpu.staging import is_same_dtype, stage_samples, stage_steps, zero_run
-from numba_tconv.backends.cpu.tile import MOST_WOVEN, address, copy_windows, deinterleave, prefetch_run, transpose
+from numba_tconv.backends.cpu.vectors import address
 from numba_tconv.geometry import Geometry
 
 # Of the numbers that are summed up between two visits to the accumulators.
@@ -214,21 +215,9 @@ def stage_taps(g, scratch, at, start, problem, channel, part, tap, n_filters, n_
                     _put_lanes(scratch, source, target + k * width, place - first, run, panel_size, width, lanes)
             elif dilation == 1:
                 _transpose_windows(
-                    g,
-                    scratch,
-                    target,
-                    line,
-                    problem,
-                    n,
-                    channel + f,
-                    part,
-                    time,
-                    n_taps,
-                    place - first,
-                    run,
-                    width,
+                    g, scratch, target, line, problem, n, channel + f, part, time, n_taps, place - first, run, width,
                     lanes,
-                )
+                )  # fmt: skip
             else:
                 for k in range(n_taps):
                     stage_steps(
@@ -236,15 +225,9 @@ def stage_taps(g, scratch, at, start, problem, channel, part, tap, n_filters, n_
                         problem[IS_HALF], scratch, line,
                     )  # fmt: skip
                     _put_lanes(
-                        scratch,
-                        base + line * itemsize,
-                        target + k * width,
-                        place - first,
-                        run,
-                        panel_size,
-                        width,
+                        scratch, base + line * itemsize, target + k * width, place - first, run, panel_size, width,
                         lanes,
-                    )
+                    )  # fmt: skip
         place += run
 
 

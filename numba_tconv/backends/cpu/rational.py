@@ -14,19 +14,13 @@ import numpy as np
 from numba import literally, types
 
 from numba_tconv.backends.cpu import jit, threads
+from numba_tconv.backends.cpu.moves import MOST_WOVEN, deinterleave, interleave, transpose
 from numba_tconv.backends.cpu.pack import Taps
 from numba_tconv.backends.cpu.staging import in_parts, put, stage_every
 from numba_tconv.backends.cpu.target import host
-from numba_tconv.backends.cpu.tile import (
-    MOST_WOVEN,
-    SUM_VECTORS,
-    address,
-    deinterleave,
-    interleave,
-    sum_rows,
-    transpose,
-)
+from numba_tconv.backends.cpu.tile import SUM_VECTORS, sum_rows
 from numba_tconv.backends.cpu.turns import take
+from numba_tconv.backends.cpu.vectors import address
 from numba_tconv.geometry import RateChange
 
 # Phases of an item, and numbers in its planes and its sums: each a quarter of a megabyte at most, to stay in L2.

@@ -16,8 +16,9 @@ from numba_tconv.backends.cpu import jit
 from numba_tconv.backends.cpu.layout import Layout
 from numba_tconv.backends.cpu.staging import copy_bytes, put, stage_rows, zero_run
 from numba_tconv.backends.cpu.target import host
-from numba_tconv.backends.cpu.tile import address, panel_rows
+from numba_tconv.backends.cpu.tile import panel_rows
 from numba_tconv.backends.cpu.turns import take
+from numba_tconv.backends.cpu.vectors import address
 from numba_tconv.geometry import Geometry
 
 # Below, packing is cheap, filters are too few to share, or adding products up outweighs the sums over channels.

@@ -13,7 +13,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
 from numba_tconv.backends.cpu import jit
-from numba_tconv.backends.cpu.tile import address
+from numba_tconv.backends.cpu.vectors import address
 
 HALF = np.dtype(np.uint16)
 

@@ -1,10 +1,7 @@
 """The register tile: `acc[r][v] += A[r] * B[v]` with R*V accumulator vectors that never leave the registers.
 
-Here belongs what Numba's own autovectoriser does not build: LLVM vectors behind `@intrinsic`. Which tile shape suits
-the machine is `target.py`'s question, what is fed to the tile is `panels.py`'s and `fir.py`'s.
-
-The intrinsics stand at module level and take their sizes as literal integers: an intrinsic made inside a function has
-a new identity in every process, and the kernels around it would never hit Numba's on-disk cache.
+Here belongs whatever multiplies and adds. Which tile shape suits the machine is `target.py`'s question, what is fed to
+the tile is `panels.py`'s and `fir.py`'s, numbers that are only moved are `moves.py`'s.
 """
 
 from llvmlite import ir
@@ -12,115 +9,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-INT32 = ir.IntType(32)
+from numba_tconv.backends.cpu.vectors import Vectors, data_of
+
 # Vectors that `sum_rows` is asked for at a time: as many accumulators hide the latency of the multiply-add.
 SUM_VECTORS = 8
-# Rows that `interleave` and `deinterleave` take by a sequence of shuffles of their own, whatever their number.
-MOST_WOVEN = 8
-
-
-class _Vectors:
-    """Emits loads, stores, splats and shuffles of one vector type."""
-
-    def __init__(self, context, builder, scalar, lanes):
-        self.builder, self.scalar, self.lanes = builder, scalar, lanes
-        self.type = ir.VectorType(scalar, lanes)
-        self.intp = context.get_value_type(types.intp)
-        self.undefined = ir.Constant(self.type, ir.Undefined)
-        self.align = 4 if isinstance(scalar, ir.FloatType) else 8
-        suffix = f"v{lanes}f{8 * self.align}"
-        # `declare_intrinsic` does not take vector types. fmuladd and not fma: where the target has no FMA
-        # instruction, `llvm.fma` becomes one library call per lane.
-        self._multiply_add = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(self.type, [self.type] * 3), f"llvm.fmuladd.{suffix}"
-        )
-
-    def index(self, value):
-        return ir.Constant(self.intp, value)
-
-    def _pointer(self, base, offset, kind):
-        return self.builder.bitcast(self.builder.gep(base, [offset]), kind.as_pointer())
-
-    def load(self, base, offset):
-        return self.builder.load(self._pointer(base, offset, self.type), align=self.align)
-
-    def store(self, value, base, offset):
-        self.builder.store(value, self._pointer(base, offset, value.type), align=self.align)
-
-    def splat(self, value):
-        first = self.builder.insert_element(self.undefined, value, ir.Constant(INT32, 0))
-        return self.shuffle(first, self.undefined, [0] * self.lanes)
-
-    def shuffle(self, a, b, order):
-        return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(INT32, len(order)), list(order)))
-
-    def multiply_add(self, a, b, c):
-        return self.builder.call(self._multiply_add, [a, b, c])
-
-    def prefetch(self, address):
-        """Call the cache line at an address into L2; an address that does not exist is no fault."""
-        byte = cgutils.voidptr_t
-        fetch = cgutils.get_or_insert_function(
-            self.builder.module, ir.FunctionType(ir.VoidType(), [byte, INT32, INT32, INT32]), "llvm.prefetch.p0i8"
-        )
-        read, into_l2, data = ir.Constant(INT32, 0), ir.Constant(INT32, 2), ir.Constant(INT32, 1)
-        self.builder.call(fetch, [self.builder.inttoptr(address, byte), read, into_l2, data])
-
-    def pair(self, base, offset, parts):
-        """Load the bias of a filter into all lanes, or, for `parts` 2, its real and imaginary half in turn."""
-        last = self.builder.add(offset, self.builder.sub(parts, self.index(1)))
-        halves = [self.splat(self.builder.load(self.builder.gep(base, [k]))) for k in (offset, last)]
-        return self.weave(halves, 1)[0]
-
-    def weave(self, rows, unit):
-        """Interleave the vectors `rows` in units of `unit` lanes; the result is as many vectors, in order.
-
-        An even number of rows is woven in halves (log2 steps of two shuffles a pair); an odd one picks the lanes of
-        every row in turn. One wide shuffle for all, which LLVM would accept too, is taken apart lane by lane.
-        """
-        count = len(rows)
-        if count == 1:
-            return rows
-        if count % 2 == 0:
-            even, odd = self.weave(rows[0::2], unit), self.weave(rows[1::2], unit)
-            units = range(self.lanes // unit)
-            zipped = [source + unit * u + k for u in units for source in (0, self.lanes) for k in range(unit)]
-            halves = (zipped[: self.lanes], zipped[self.lanes :])
-            return [self.shuffle(a, b, half) for a, b in zip(even, odd, strict=True) for half in halves]
-        woven = []
-        for first in range(0, count * self.lanes, self.lanes):
-            places = [divmod((first + k) // unit, count) for k in range(self.lanes)]
-            wanted = [(row, q * unit + k % unit) for k, (q, row) in enumerate(places)]
-            vector = self.undefined
-            for r, row in enumerate(rows):
-                order = [self.lanes + lane if source == r else k for k, (source, lane) in enumerate(wanted)]
-                vector = self.shuffle(vector, row, order)
-            woven.append(vector)
-        return woven
-
-    def unweave(self, woven):
-        """Take `weave(rows, 1)` apart again."""
-        count, lanes = len(woven), self.lanes
-        if count < 2:
-            return woven
-        if count % 2 == 0:
-            pairs = list(zip(woven[0::2], woven[1::2], strict=True))
-            even, odd = (
-                self.unweave([self.shuffle(a, b, range(first, 2 * lanes, 2)) for a, b in pairs]) for first in (0, 1)
-            )
-            return [row for pair in zip(even, odd, strict=True) for row in pair]
-        rows = []
-        for i in range(count):
-            places = [divmod(v * count + i, lanes) for v in range(lanes)]
-            row = self.undefined
-            for k, vector in enumerate(woven):
-                row = self.shuffle(row, vector, [lanes + lane if k == at else v for v, (at, lane) in enumerate(places)])
-            rows.append(row)
-        return rows
-
-
-def _data(context, builder, sig, args, position):
-    return context.make_array(sig.args[position])(context, builder, args[position]).data
 
 
 def _accumulate(vectors, rows, columns, counts, accumulators, ahead, b_ahead=None, a_r=1):
@@ -195,8 +87,8 @@ def panel_rows(typingctx, scratch, A, B, counts, D, first, ahead, R, V, lanes, a
 
     def codegen(context, builder, sig, args):
         n_rows, n_vectors, n_lanes, row_step = (sig.args[k].literal_value for k in (7, 8, 9, 10))
-        vectors = _Vectors(context, builder, context.get_value_type(sig.args[0].dtype), n_lanes)
-        data = _data(context, builder, sig, args, 0)
+        vectors = Vectors(context, builder, context.get_value_type(sig.args[0].dtype), n_lanes)
+        data = data_of(context, builder, sig, args, 0)
         (a0, a_i, a_j), (b, b_i), (n, *reduction), (d0, d_r), (line, h_i, h_r, n_lines, b_ahead) = (
             cgutils.unpack_tuple(builder, args[k]) for k in (1, 2, 3, 4, 6)
         )
@@ -223,16 +115,6 @@ def panel_rows(typingctx, scratch, A, B, counts, D, first, ahead, R, V, lanes, a
     return sig, codegen
 
 
-@intrinsic
-def address(typingctx, array):
-    """Return the address of an array's first element."""
-
-    def codegen(context, builder, sig, args):
-        return builder.ptrtoint(_data(context, builder, sig, args, 0), context.get_value_type(types.intp))
-
-    return types.intp(array), codegen
-
-
 @intrinsic(prefer_literal=True)
 def fir_tile(typingctx, x, x_i, x_j, W, w0, I, J, bias, b0, out, ahead, S, V, lanes, unit, parts):  # noqa: E741
     """S rows of time woven into one run of `S*V*lanes` outputs, contiguous from the address `out` on.
@@ -248,8 +130,8 @@ def fir_tile(typingctx, x, x_i, x_j, W, w0, I, J, bias, b0, out, ahead, S, V, la
 
     def codegen(context, builder, sig, args):
         n_rows, n_vectors, n_lanes, n_unit, n_parts = (sig.args[k].literal_value for k in (11, 12, 13, 14, 15))
-        vectors = _Vectors(context, builder, context.get_value_type(sig.args[3].dtype), n_lanes)
-        w, b = (_data(context, builder, sig, args, k) for k in (3, 7))
+        vectors = Vectors(context, builder, context.get_value_type(sig.args[3].dtype), n_lanes)
+        w, b = (data_of(context, builder, sig, args, k) for k in (3, 7))
         x, out = (builder.inttoptr(args[k], vectors.scalar.as_pointer()) for k in (0, 9))
         pair = [
             vectors.splat(builder.load(builder.gep(b, [builder.add(args[8], vectors.index(part))])))
@@ -278,191 +160,6 @@ def fir_tile(typingctx, x, x_i, x_j, W, w0, I, J, bias, b0, out, ahead, S, V, la
     return sig, codegen
 
 
-def _weave_rows(vectors, source, step, target, t_step, count):
-    """Emit `count` loads, `step` numbers apart, their weaving, and as many stores."""
-    places = [vectors.index(k) for k in range(count)]
-    rows = [vectors.load(source, vectors.builder.mul(step, k)) for k in places]
-    for k, vector in zip(places, vectors.weave(rows, 1), strict=True):
-        vectors.store(vector, target, vectors.builder.mul(t_step, k))
-
-
-@intrinsic(prefer_literal=True)
-def transpose(typingctx, source, step, target, t_step, like, lanes):
-    """`target[k*t_step + i] = source[i*step + k]` for i, k < lanes: addresses of numbers of the dtype of `like`."""
-    size = types.intp
-
-    def codegen(context, builder, sig, args):
-        vectors = _Vectors(context, builder, context.get_value_type(sig.args[4].dtype), sig.args[5].literal_value)
-        source, target = (builder.inttoptr(args[k], vectors.scalar.as_pointer()) for k in (0, 2))
-        _weave_rows(vectors, source, args[1], target, args[3], vectors.lanes)
-        return context.get_dummy_value()
-
-    return types.void(size, size, size, size, like, lanes), codegen
-
-
-def _for_each_count(vectors, count, emit):
-    """Emit `emit(n)` for every n up to MOST_WOVEN that `count` may be at run time."""
-    builder = vectors.builder
-    after = builder.append_basic_block("after")
-    switch = builder.switch(count, after)
-    for n in range(1, MOST_WOVEN + 1):
-        case = builder.append_basic_block(f"count_{n}")
-        switch.add_case(vectors.index(n), case)
-        builder.position_at_end(case)
-        emit(n)
-        builder.branch(after)
-    builder.position_at_end(after)
-
-
-@intrinsic(prefer_literal=True)
-def interleave(typingctx, source, step, target, like, n, lanes):
-    """`target[v*n + i] = source[i*step + v]` for i < n <= MOST_WOVEN, v < lanes; addresses as of `transpose`."""
-    size = types.intp
-
-    def codegen(context, builder, sig, args):
-        vectors = _Vectors(context, builder, context.get_value_type(sig.args[3].dtype), sig.args[5].literal_value)
-        source, target = (builder.inttoptr(args[k], vectors.scalar.as_pointer()) for k in (0, 2))
-        width = vectors.index(vectors.lanes)
-        _for_each_count(vectors, args[4], lambda count: _weave_rows(vectors, source, args[1], target, width, count))
-        return context.get_dummy_value()
-
-    return types.void(size, size, size, like, size, lanes), codegen
-
-
-@intrinsic(prefer_literal=True)
-def deinterleave(typingctx, source, target, t_step, like, n, lanes):
-    """`target[i*t_step + v] = source[v*n + i]` for i < n <= MOST_WOVEN, v < lanes; addresses as of `transpose`."""
-    size = types.intp
-
-    def codegen(context, builder, sig, args):
-        vectors = _Vectors(context, builder, context.get_value_type(sig.args[3].dtype), sig.args[5].literal_value)
-        source, target = (builder.inttoptr(args[k], vectors.scalar.as_pointer()) for k in (0, 1))
-
-        def emit(count):
-            woven = [vectors.load(source, vectors.index(k * vectors.lanes)) for k in range(count)]
-            for i, vector in enumerate(vectors.unweave(woven)):
-                vectors.store(vector, target, builder.mul(args[2], vectors.index(i)))
-
-        _for_each_count(vectors, args[4], emit)
-        return context.get_dummy_value()
-
-    return types.void(size, size, size, like, size, lanes), codegen
-
-
-@intrinsic(prefer_literal=True)
-def weave_tile(typingctx, D, d0, d_b, d_q, first, rows, bias, b_odd, out, o0, o_f, count, lanes):
-    """Transpose a square tile of sums, filters side by side, to runs of `lanes` outputs of each filter.
-
-    `out[o0 + f*o_f + i] = D[d0 + q*d_q + b*d_b + f] + D[bias + i%2*b_odd + f]` for `f < count` and `i < lanes`, where
-    `q, b = divmod(first + i, rows)` and `first < rows`.
-    """
-    size = types.intp
-    sig = types.void(D, size, size, size, size, size, size, size, out, size, size, size, lanes)
-
-    def codegen(context, builder, sig, args):
-        vectors = _Vectors(context, builder, context.get_value_type(sig.args[0].dtype), sig.args[12].literal_value)
-        d, out = (_data(context, builder, sig, args, k) for k in (0, 8))
-        d_b, d_q, b, rows = args[2:6]
-        at = builder.add(args[1], builder.mul(d_b, b))
-        jump = builder.sub(d_q, builder.mul(d_b, rows))
-        one, none = vectors.index(1), vectors.index(0)
-        added = [vectors.load(d, args[6]), vectors.load(d, builder.add(args[6], args[7]))]
-        tile = []
-        for i in range(vectors.lanes):
-            tile.append(builder.fadd(vectors.load(d, at), added[i % 2]))
-            at, b = builder.add(at, d_b), builder.add(b, one)
-            is_last = builder.icmp_signed("==", b, rows)
-            at, b = builder.add(at, builder.select(is_last, jump, none)), builder.select(is_last, none, b)
-        for f, vector in enumerate(vectors.weave(tile, 1)):
-            with builder.if_then(builder.icmp_signed("<", vectors.index(f), args[11]), likely=True):
-                vectors.store(vector, out, builder.add(args[9], builder.mul(args[10], vectors.index(f))))
-        return context.get_dummy_value()
-
-    return sig, codegen
-
-
-@intrinsic(prefer_literal=True)
-def copy_rows(typingctx, D, d0, d_r, bias, b0, parts, out, o0, o_r, count, run, lanes):
-    """`out[o0 + q*o_r + k] = D[d0 + q*d_r + k] + bias[b0 + k%parts]` for q < count, k < run, in whole vectors.
-
-    Rows are stored in order. A run longer than a vector ends with one that overlaps the one before; a shorter one
-    writes `lanes - run` numbers too many behind every row, so what follows must be stored later.
-    """
-    size = types.intp
-    sig = types.void(D, size, size, bias, size, size, out, size, size, size, size, lanes)
-
-    def codegen(context, builder, sig, args):
-        n_lanes = sig.args[11].literal_value
-        vectors = _Vectors(context, builder, context.get_value_type(sig.args[0].dtype), n_lanes)
-        d, b, out = (_data(context, builder, sig, args, k) for k in (0, 3, 6))
-        added = vectors.pair(b, args[4], args[5])
-        width = vectors.index(n_lanes)
-        spare = builder.sub(args[10], width)
-        spare = builder.select(builder.icmp_signed("<", spare, vectors.index(0)), vectors.index(0), spare)
-        chunks = builder.add(builder.sdiv(builder.sub(args[10], vectors.index(1)), width), vectors.index(1))
-        with cgutils.for_range(builder, args[9]) as row:
-            source = builder.add(args[1], builder.mul(row.index, args[2]))
-            target = builder.add(args[7], builder.mul(row.index, args[8]))
-            with cgutils.for_range(builder, chunks) as chunk:
-                at = builder.mul(chunk.index, width)
-                at = builder.select(builder.icmp_signed("<", at, spare), at, spare)
-                value = builder.fadd(vectors.load(d, builder.add(source, at)), added)
-                vectors.store(value, out, builder.add(target, at))
-        return context.get_dummy_value()
-
-    return sig, codegen
-
-
-@intrinsic(prefer_literal=True)
-def copy_windows(typingctx, source, s_w, target, t_w, count, run, like, lanes):
-    """`target[w*t_w + k] = source[w*s_w + k]` for w < count and k < run: addresses of numbers of the dtype of `like`.
-
-    Nothing beyond a run is written. A run is taken in vectors of `lanes`, then of half as many and so on, each of them
-    for all windows, so that short runs cost no call and no branch.
-    """
-    size = types.intp
-
-    def codegen(context, builder, sig, args):
-        scalar, n_lanes = context.get_value_type(sig.args[6].dtype), sig.args[7].literal_value
-        source, s_w, target, t_w, count, run = args[:6]
-        width = ir.Constant(run.type, n_lanes)
-        done = cgutils.alloca_once_value(builder, ir.Constant(run.type, 0))
-
-        def copy(n):
-            vectors = _Vectors(context, builder, scalar, n)
-            begin, end = (builder.inttoptr(address, scalar.as_pointer()) for address in (source, target))
-            at = builder.load(done)
-            with cgutils.for_range(builder, count) as window:
-                value = vectors.load(begin, builder.add(at, builder.mul(window.index, s_w)))
-                vectors.store(value, end, builder.add(at, builder.mul(window.index, t_w)))
-            builder.store(builder.add(at, vectors.index(n)), done)
-
-        with cgutils.for_range(builder, builder.sdiv(run, width)):
-            copy(n_lanes)
-        n = n_lanes // 2
-        while n:
-            bit = builder.and_(run, ir.Constant(run.type, n))
-            with builder.if_then(builder.icmp_signed("!=", bit, ir.Constant(run.type, 0))):
-                copy(n)
-            n //= 2
-        return context.get_dummy_value()
-
-    return types.void(size, size, size, size, size, size, like, lanes), codegen
-
-
-@intrinsic
-def prefetch_run(typingctx, start, size):
-    """Call `size` bytes from an address on into L2; what does not exist is no fault."""
-
-    def codegen(context, builder, sig, args):
-        vectors = _Vectors(context, builder, ir.FloatType(), 1)
-        with cgutils.for_range(builder, builder.sdiv(args[1], vectors.index(64))) as line:
-            vectors.prefetch(builder.add(args[0], builder.mul(line.index, vectors.index(64))))
-        return context.get_dummy_value()
-
-    return types.void(types.intp, types.intp), codegen
-
-
 @intrinsic(prefer_literal=True)
 def sum_rows(typingctx, rows, first, step, taps, h0, count, target, start, end, V, lanes):
     """`target[v] = sum_{j<count} taps[h0 + j] * row[first - j*step][v]` for `start <= v < end`.
@@ -476,8 +173,8 @@ def sum_rows(typingctx, rows, first, step, taps, h0, count, target, start, end, 
 
     def codegen(context, builder, sig, args):
         n_vectors, n_lanes = (sig.args[k].literal_value for k in (9, 10))
-        vectors = _Vectors(context, builder, context.get_value_type(sig.args[3].dtype), n_lanes)
-        table, taps = (_data(context, builder, sig, args, k) for k in (0, 3))
+        vectors = Vectors(context, builder, context.get_value_type(sig.args[3].dtype), n_lanes)
+        table, taps = (data_of(context, builder, sig, args, k) for k in (0, 3))
         first, row_step, _, h0, count, target, start, end = args[1:9]
         pointer = vectors.scalar.as_pointer()
         target = builder.inttoptr(target, pointer)

@@ -1,0 +1,199 @@
+"""Numbers on their way between arrays and tiles: transposed, interleaved, copied and prefetched as LLVM vectors.
+
+Here belongs what moves numbers and at most adds a bias; `tile.py` multiplies.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from numba_tconv.backends.cpu.vectors import Vectors, data_of
+
+# Rows that `interleave` and `deinterleave` take by a sequence of shuffles of their own, whatever their number.
+MOST_WOVEN = 8
+
+
+def _weave_rows(vectors, source, step, target, t_step, count):
+    """Emit `count` loads, `step` numbers apart, their weaving, and as many stores."""
+    places = [vectors.index(k) for k in range(count)]
+    rows = [vectors.load(source, vectors.builder.mul(step, k)) for k in places]
+    for k, vector in zip(places, vectors.weave(rows, 1), strict=True):
+        vectors.store(vector, target, vectors.builder.mul(t_step, k))
+
+
+@intrinsic(prefer_literal=True)
+def transpose(typingctx, source, step, target, t_step, like, lanes):
+    """`target[k*t_step + i] = source[i*step + k]` for i, k < lanes: addresses of numbers of the dtype of `like`."""
+    size = types.intp
+
+    def codegen(context, builder, sig, args):
+        vectors = Vectors(context, builder, context.get_value_type(sig.args[4].dtype), sig.args[5].literal_value)
+        source, target = (builder.inttoptr(args[k], vectors.scalar.as_pointer()) for k in (0, 2))
+        _weave_rows(vectors, source, args[1], target, args[3], vectors.lanes)
+        return context.get_dummy_value()
+
+    return types.void(size, size, size, size, like, lanes), codegen
+
+
+def _for_each_count(vectors, count, emit):
+    """Emit `emit(n)` for every n up to MOST_WOVEN that `count` may be at run time."""
+    builder = vectors.builder
+    after = builder.append_basic_block("after")
+    switch = builder.switch(count, after)
+    for n in range(1, MOST_WOVEN + 1):
+        case = builder.append_basic_block(f"count_{n}")
+        switch.add_case(vectors.index(n), case)
+        builder.position_at_end(case)
+        emit(n)
+        builder.branch(after)
+    builder.position_at_end(after)
+
+
+@intrinsic(prefer_literal=True)
+def interleave(typingctx, source, step, target, like, n, lanes):
+    """`target[v*n + i] = source[i*step + v]` for i < n <= MOST_WOVEN, v < lanes; addresses as of `transpose`."""
+    size = types.intp
+
+    def codegen(context, builder, sig, args):
+        vectors = Vectors(context, builder, context.get_value_type(sig.args[3].dtype), sig.args[5].literal_value)
+        source, target = (builder.inttoptr(args[k], vectors.scalar.as_pointer()) for k in (0, 2))
+        width = vectors.index(vectors.lanes)
+        _for_each_count(vectors, args[4], lambda count: _weave_rows(vectors, source, args[1], target, width, count))
+        return context.get_dummy_value()
+
+    return types.void(size, size, size, like, size, lanes), codegen
+
+
+@intrinsic(prefer_literal=True)
+def deinterleave(typingctx, source, target, t_step, like, n, lanes):
+    """`target[i*t_step + v] = source[v*n + i]` for i < n <= MOST_WOVEN, v < lanes; addresses as of `transpose`."""
+    size = types.intp
+
+    def codegen(context, builder, sig, args):
+        vectors = Vectors(context, builder, context.get_value_type(sig.args[3].dtype), sig.args[5].literal_value)
+        source, target = (builder.inttoptr(args[k], vectors.scalar.as_pointer()) for k in (0, 1))
+
+        def emit(count):
+            woven = [vectors.load(source, vectors.index(k * vectors.lanes)) for k in range(count)]
+            for i, vector in enumerate(vectors.unweave(woven)):
+                vectors.store(vector, target, builder.mul(args[2], vectors.index(i)))
+
+        _for_each_count(vectors, args[4], emit)
+        return context.get_dummy_value()
+
+    return types.void(size, size, size, like, size, lanes), codegen
+
+
+@intrinsic(prefer_literal=True)
+def weave_tile(typingctx, D, d0, d_b, d_q, first, rows, bias, b_odd, out, o0, o_f, count, lanes):
+    """Transpose a square tile of sums, filters side by side, to runs of `lanes` outputs of each filter.
+
+    `out[o0 + f*o_f + i] = D[d0 + q*d_q + b*d_b + f] + D[bias + i%2*b_odd + f]` for `f < count` and `i < lanes`, where
+    `q, b = divmod(first + i, rows)` and `first < rows`.
+    """
+    size = types.intp
+    sig = types.void(D, size, size, size, size, size, size, size, out, size, size, size, lanes)
+
+    def codegen(context, builder, sig, args):
+        vectors = Vectors(context, builder, context.get_value_type(sig.args[0].dtype), sig.args[12].literal_value)
+        d, out = (data_of(context, builder, sig, args, k) for k in (0, 8))
+        d_b, d_q, b, rows = args[2:6]
+        at = builder.add(args[1], builder.mul(d_b, b))
+        jump = builder.sub(d_q, builder.mul(d_b, rows))
+        one, none = vectors.index(1), vectors.index(0)
+        added = [vectors.load(d, args[6]), vectors.load(d, builder.add(args[6], args[7]))]
+        tile = []
+        for i in range(vectors.lanes):
+            tile.append(builder.fadd(vectors.load(d, at), added[i % 2]))
+            at, b = builder.add(at, d_b), builder.add(b, one)
+            is_last = builder.icmp_signed("==", b, rows)
+            at, b = builder.add(at, builder.select(is_last, jump, none)), builder.select(is_last, none, b)
+        for f, vector in enumerate(vectors.weave(tile, 1)):
+            with builder.if_then(builder.icmp_signed("<", vectors.index(f), args[11]), likely=True):
+                vectors.store(vector, out, builder.add(args[9], builder.mul(args[10], vectors.index(f))))
+        return context.get_dummy_value()
+
+    return sig, codegen
+
+
+@intrinsic(prefer_literal=True)
+def copy_rows(typingctx, D, d0, d_r, bias, b0, parts, out, o0, o_r, count, run, lanes):
+    """`out[o0 + q*o_r + k] = D[d0 + q*d_r + k] + bias[b0 + k%parts]` for q < count, k < run, in whole vectors.
+
+    Rows are stored in order. A run longer than a vector ends with one that overlaps the one before; a shorter one
+    writes `lanes - run` numbers too many behind every row, so what follows must be stored later.
+    """
+    size = types.intp
+    sig = types.void(D, size, size, bias, size, size, out, size, size, size, size, lanes)
+
+    def codegen(context, builder, sig, args):
+        n_lanes = sig.args[11].literal_value
+        vectors = Vectors(context, builder, context.get_value_type(sig.args[0].dtype), n_lanes)
+        d, b, out = (data_of(context, builder, sig, args, k) for k in (0, 3, 6))
+        added = vectors.pair(b, args[4], args[5])
+        width = vectors.index(n_lanes)
+        spare = builder.sub(args[10], width)
+        spare = builder.select(builder.icmp_signed("<", spare, vectors.index(0)), vectors.index(0), spare)
+        chunks = builder.add(builder.sdiv(builder.sub(args[10], vectors.index(1)), width), vectors.index(1))
+        with cgutils.for_range(builder, args[9]) as row:
+            source = builder.add(args[1], builder.mul(row.index, args[2]))
+            target = builder.add(args[7], builder.mul(row.index, args[8]))
+            with cgutils.for_range(builder, chunks) as chunk:
+                at = builder.mul(chunk.index, width)
+                at = builder.select(builder.icmp_signed("<", at, spare), at, spare)
+                value = builder.fadd(vectors.load(d, builder.add(source, at)), added)
+                vectors.store(value, out, builder.add(target, at))
+        return context.get_dummy_value()
+
+    return sig, codegen
+
+
+@intrinsic(prefer_literal=True)
+def copy_windows(typingctx, source, s_w, target, t_w, count, run, like, lanes):
+    """`target[w*t_w + k] = source[w*s_w + k]` for w < count and k < run: addresses of numbers of the dtype of `like`.
+
+    Nothing beyond a run is written. A run is taken in vectors of `lanes`, then of half as many and so on, each of them
+    for all windows, so that short runs cost no call and no branch.
+    """
+    size = types.intp
+
+    def codegen(context, builder, sig, args):
+        scalar, n_lanes = context.get_value_type(sig.args[6].dtype), sig.args[7].literal_value
+        source, s_w, target, t_w, count, run = args[:6]
+        width = ir.Constant(run.type, n_lanes)
+        done = cgutils.alloca_once_value(builder, ir.Constant(run.type, 0))
+
+        def copy(n):
+            vectors = Vectors(context, builder, scalar, n)
+            begin, end = (builder.inttoptr(address, scalar.as_pointer()) for address in (source, target))
+            at = builder.load(done)
+            with cgutils.for_range(builder, count) as window:
+                value = vectors.load(begin, builder.add(at, builder.mul(window.index, s_w)))
+                vectors.store(value, end, builder.add(at, builder.mul(window.index, t_w)))
+            builder.store(builder.add(at, vectors.index(n)), done)
+
+        with cgutils.for_range(builder, builder.sdiv(run, width)):
+            copy(n_lanes)
+        n = n_lanes // 2
+        while n:
+            bit = builder.and_(run, ir.Constant(run.type, n))
+            with builder.if_then(builder.icmp_signed("!=", bit, ir.Constant(run.type, 0))):
+                copy(n)
+            n //= 2
+        return context.get_dummy_value()
+
+    return types.void(size, size, size, size, size, size, like, lanes), codegen
+
+
+@intrinsic
+def prefetch_run(typingctx, start, size):
+    """Call `size` bytes from an address on into L2; what does not exist is no fault."""
+
+    def codegen(context, builder, sig, args):
+        vectors = Vectors(context, builder, ir.FloatType(), 1)
+        with cgutils.for_range(builder, builder.sdiv(args[1], vectors.index(64))) as line:
+            vectors.prefetch(builder.add(args[0], builder.mul(line.index, vectors.index(64))))
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp), codegen

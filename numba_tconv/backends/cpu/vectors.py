@@ -1,0 +1,135 @@
+"""LLVM vectors: what the intrinsics of `tile.py` and `moves.py` emit loads, stores, splats and shuffles with.
+
+Numba's own autovectoriser builds neither tiles of registers nor interleaving.
+
+Intrinsics stand at module level and take their sizes as literal integers: an intrinsic made inside a function has a new
+identity in every process, and the kernels around it would never hit Numba's on-disk cache.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+INT32 = ir.IntType(32)
+
+
+class Vectors:
+    """Emits loads, stores, splats and shuffles of one vector type."""
+
+    def __init__(self, context, builder, scalar, lanes):
+        self.builder, self.scalar, self.lanes = builder, scalar, lanes
+        self.type = ir.VectorType(scalar, lanes)
+        self.intp = context.get_value_type(types.intp)
+        self.undefined = ir.Constant(self.type, ir.Undefined)
+        self.align = 4 if isinstance(scalar, ir.FloatType) else 8
+        suffix = f"v{lanes}f{8 * self.align}"
+        # `declare_intrinsic` does not take vector types. fmuladd and not fma: where the target has no FMA
+        # instruction, `llvm.fma` becomes one library call per lane.
+        self._multiply_add = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(self.type, [self.type] * 3), f"llvm.fmuladd.{suffix}"
+        )
+
+    def index(self, value):
+        """Return a constant offset or count."""
+        return ir.Constant(self.intp, value)
+
+    def _pointer(self, base, offset, kind):
+        return self.builder.bitcast(self.builder.gep(base, [offset]), kind.as_pointer())
+
+    def load(self, base, offset):
+        """Return the vector that begins so many numbers behind `base`."""
+        return self.builder.load(self._pointer(base, offset, self.type), align=self.align)
+
+    def store(self, value, base, offset):
+        """Write a vector of any length to where it begins."""
+        self.builder.store(value, self._pointer(base, offset, value.type), align=self.align)
+
+    def splat(self, value):
+        """Return a vector with a number in every lane."""
+        first = self.builder.insert_element(self.undefined, value, ir.Constant(INT32, 0))
+        return self.shuffle(first, self.undefined, [0] * self.lanes)
+
+    def shuffle(self, a, b, order):
+        """Return the lanes of `a` and then `b` that `order` names."""
+        return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(INT32, len(order)), list(order)))
+
+    def multiply_add(self, a, b, c):
+        """Return `a*b + c`."""
+        return self.builder.call(self._multiply_add, [a, b, c])
+
+    def prefetch(self, address):
+        """Call the cache line at an address into L2; an address that does not exist is no fault."""
+        byte = cgutils.voidptr_t
+        fetch = cgutils.get_or_insert_function(
+            self.builder.module, ir.FunctionType(ir.VoidType(), [byte, INT32, INT32, INT32]), "llvm.prefetch.p0i8"
+        )
+        read, into_l2, data = ir.Constant(INT32, 0), ir.Constant(INT32, 2), ir.Constant(INT32, 1)
+        self.builder.call(fetch, [self.builder.inttoptr(address, byte), read, into_l2, data])
+
+    def pair(self, base, offset, parts):
+        """Load the bias of a filter into all lanes, or, for `parts` 2, its real and imaginary half in turn."""
+        last = self.builder.add(offset, self.builder.sub(parts, self.index(1)))
+        halves = [self.splat(self.builder.load(self.builder.gep(base, [k]))) for k in (offset, last)]
+        return self.weave(halves, 1)[0]
+
+    def weave(self, rows, unit):
+        """Interleave the vectors `rows` in units of `unit` lanes; the result is as many vectors, in order.
+
+        An even number of rows is woven in halves (log2 steps of two shuffles a pair); an odd one picks the lanes of
+        every row in turn. One wide shuffle for all, which LLVM would accept too, is taken apart lane by lane.
+        """
+        count = len(rows)
+        if count == 1:
+            return rows
+        if count % 2 == 0:
+            even, odd = self.weave(rows[0::2], unit), self.weave(rows[1::2], unit)
+            units = range(self.lanes // unit)
+            zipped = [source + unit * u + k for u in units for source in (0, self.lanes) for k in range(unit)]
+            halves = (zipped[: self.lanes], zipped[self.lanes :])
+            return [self.shuffle(a, b, half) for a, b in zip(even, odd, strict=True) for half in halves]
+        woven = []
+        for first in range(0, count * self.lanes, self.lanes):
+            places = [divmod((first + k) // unit, count) for k in range(self.lanes)]
+            wanted = [(row, q * unit + k % unit) for k, (q, row) in enumerate(places)]
+            vector = self.undefined
+            for r, row in enumerate(rows):
+                order = [self.lanes + lane if source == r else k for k, (source, lane) in enumerate(wanted)]
+                vector = self.shuffle(vector, row, order)
+            woven.append(vector)
+        return woven
+
+    def unweave(self, woven):
+        """Take `weave(rows, 1)` apart again."""
+        count, lanes = len(woven), self.lanes
+        if count < 2:
+            return woven
+        if count % 2 == 0:
+            pairs = list(zip(woven[0::2], woven[1::2], strict=True))
+            even, odd = (
+                self.unweave([self.shuffle(a, b, range(first, 2 * lanes, 2)) for a, b in pairs]) for first in (0, 1)
+            )
+            return [row for pair in zip(even, odd, strict=True) for row in pair]
+        rows = []
+        for i in range(count):
+            places = [divmod(v * count + i, lanes) for v in range(lanes)]
+            row = self.undefined
+            for k, vector in enumerate(woven):
+                row = self.shuffle(row, vector, [lanes + lane if k == at else v for v, (at, lane) in enumerate(places)])
+            rows.append(row)
+        return rows
+
+
+def data_of(context, builder, sig, args, position):
+    """Return the pointer to the first number of an argument that is an array."""
+    return context.make_array(sig.args[position])(context, builder, args[position]).data
+
+
+@intrinsic
+def address(typingctx, array):
+    """Return the address of an array's first element."""
+
+    def codegen(context, builder, sig, args):
+        return builder.ptrtoint(data_of(context, builder, sig, args, 0), context.get_value_type(types.intp))
+
+    return types.intp(array), codegen
