@@ -6,7 +6,6 @@ there, which also makes small problems cross all their edges.
 """
 
 import os
-import sys
 
 import pytest
 
@@ -46,30 +45,9 @@ def real_tiles(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def _one_shared_array(monkeypatch):
-    """Have all threads of a simulated block share an array from the start.
+def _turns(monkeypatch):
+    """Let simulated threads take turns."""
+    if IS_SIMULATED:
+        import simulator
 
-    The simulator looks whether there is one before it makes one: two threads that look at the same time get one each,
-    and one of them computes with what nobody stores. Among some dozens of runs of all tests that happened twice.
-    """
-    if not IS_SIMULATED:
-        return
-    import numpy as np
-    from numba.cuda.simulator.kernelapi import FakeCUDAShared
-    from numba.np.numpy_support import as_dtype
-
-    def array(self, shape, dtype, alignment=None):
-        caller = sys._getframe(1)
-        new = np.empty(shape, as_dtype(dtype))
-        return self._allocations.setdefault((caller.f_code.co_filename, caller.f_lineno), new)
-
-    monkeypatch.setattr(FakeCUDAShared, "array", array)
-
-
-@pytest.fixture(autouse=True)
-def _frequent_switches():
-    """Keep the simulator's main thread, which polls the others, from holding them up four fifths of the time."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-3)
-    yield
-    sys.setswitchinterval(before)
+        monkeypatch.setattr(simulator.kernel, "BlockManager", simulator.Block)
