@@ -13,9 +13,24 @@ from asv_benchmarks.cuda_static import CAPABILITIES, code, on_paper
 
 REGISTERS, SHARED = 65536, 65536  # of a multiprocessor of compute capability 7.5; others have no fewer
 VARIANTS = list(cuda_static.variants())
+# Of the contractions, which take ten seconds each to compile, one of each precision and kind runs without `-m slow`.
+QUICK = {
+    "contraction float32 128x128", "contraction float32 16x256, along the reduction", "contraction float16 64x64",
+    "contraction float32 64x64 complex", "contraction float64 64x64", "contraction float64 32x32 complex",
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("number", range(len(VARIANTS)), ids=[variant.name for variant in VARIANTS])
+def numbered():
+    for number, variant in enumerate(VARIANTS):
+        is_slow = variant.name.startswith("contraction") and variant.name not in QUICK
+        yield pytest.param(number, id=variant.name, marks=[pytest.mark.slow] * is_slow)
+
+
+def test_the_quick_variants_are_there():
+    assert {variant.name for variant in VARIANTS} >= QUICK
+
+
+@pytest.mark.parametrize("number", list(numbered()))
 def test_nothing_is_spilled(number):
     """Each on one capability; `python -m asv_benchmarks.cuda_static` shows all of them."""
     variant, capability = VARIANTS[number], CAPABILITIES[number % len(CAPABILITIES)]
