@@ -6,7 +6,7 @@ import scipy.signal
 from cases import Case, assert_close, assert_gradients_close, random_values, small_cases
 
 from numba_tconv import conv_transpose1d, conv_transpose1d_backward, upfirdn
-from numba_tconv.backends.cpu import grad_weight, grad_x, scatter
+from numba_tconv.backends.cpu import grad_weight, grad_x, panels, scatter
 from numba_tconv.backends.cpu.staging import float_to_half, half_to_float
 
 CASES = small_cases(5, 200, 20_000)
@@ -52,6 +52,8 @@ MORE = {
     "long": Case(1, 1, 1, 2, 3, 3000),
     "long and half": Case(1, 1, 2, 2, 3, 1500, 2, x_dtype="float16", weight_dtype="float16"),
     "half, stepped": Case(2, 1, 3, 2, 3, 40, 2, x_dtype="float16", weight_dtype="float16", x_layout="stepped"),
+    "blocks of channels": Case(2, 1, 20, 12, 4, 9, 2),
+    "blocks of taps": Case(1, 1, 3, 12, 40, 9, 2),
     "read in place": Case(1, 1, 40, 20, 16, 1, 8, padding=4, bias_dtype="float32"),
     "read in place, several samples": Case(3, 1, 40, 21, 15, 9, 8, padding=(3, 9), x_layout="stepped"),
     "read in place, taps apart": Case(2, 2, 40, 17, 5, 9, 2, dilation=3, output_padding=2, bias_dtype="float32"),
@@ -61,6 +63,7 @@ MORE = {
 @pytest.mark.parametrize("name", MORE)
 def test_more(name, monkeypatch):
     monkeypatch.setattr(scatter, "SMALLEST_WEIGHT", 1 << 12)
+    monkeypatch.setattr(panels, "REDUCTION_BLOCK", 8)
     for module in (grad_weight, grad_x):
         monkeypatch.setattr(module, "LINE_BYTES", 1 << 11)
     check_forward(MORE[name])

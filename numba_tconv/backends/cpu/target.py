@@ -28,8 +28,8 @@ class Target:
     def panel_rows(self) -> int:
         """Rows R of the panel tile, which is two vectors wide: 2*R accumulators, two lane vectors and a scalar.
 
-        12 of the 14 that 32 registers allow: 98 % of the FMA peak on Zen 4 and divisible by 6, 3 and 1, the heights
-        of the tiles that finish a block. Wider tiles (6x4, 8x3) make LLVM load every scalar before the first
+        12 of the 14 that 32 registers allow: 98 % of the FMA peak on Zen 4 and divisible by 6, 4, 3, 2 and 1, the
+        heights of the tiles that finish a block. Wider tiles (6x4, 8x3) make LLVM load every scalar before the first
         multiplication and spill: 21 and 42 % of the peak.
         """
         return 12 if self.registers == 32 else 6

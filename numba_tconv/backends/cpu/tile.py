@@ -77,8 +77,8 @@ def panel_rows(typingctx, scratch, A, B, counts, D, first, ahead, R, V, lanes, a
     """`D[d0 + r*d_r + v] (+)= sum_{i<I, j<J} A[a0 + i*a_i + j*a_j + r*a_r] * B[i*b_i + j*V*lanes + v]`, v < V*lanes.
 
     `A = (a0, a_i, a_j)` and `D = (d0, d_r)` lie in `scratch`, `B = (address, b_i)` anywhere; `counts = (rows, I, J)`.
-    Rows are taken in tiles of R, then R/2, R/4 and 1; a literal step between them costs no register. `first` overwrites
-    D, otherwise the sums are added to it.
+    Rows are taken in tiles of R, then R/2, R/3, R/4, 2 and 1; a literal step between them costs no register. `first`
+    overwrites D, otherwise the sums are added to it.
 
     `ahead = (address, h_i, h_r, lines, b)` is what the next calls will read: meanwhile so many lines from `address +
     i*h_i + r*h_r` on, r the first row of a tile, and, in tiles of few rows, those `b` numbers behind B travel into L2.
@@ -95,7 +95,7 @@ def panel_rows(typingctx, scratch, A, B, counts, D, first, ahead, R, V, lanes, a
         b = builder.inttoptr(b, vectors.scalar.as_pointer())
         columns = (b, vectors.index(0), b_i, vectors.index(n_vectors * n_lanes))
         row = cgutils.alloca_once_value(builder, vectors.index(0))
-        for height in sorted({n_rows, n_rows // 2, n_rows // 4 or 1, 1}, reverse=True):
+        for height in sorted({n_rows, n_rows // 2, n_rows // 3, n_rows // 4 or 1, 2, 1}, reverse=True):
             condition, body, after = (builder.append_basic_block(name) for name in ("fits", "tile", "after"))
             builder.branch(condition)
             builder.position_at_end(condition)
