@@ -239,7 +239,9 @@ def kernel(x_dtype, dtype, out_dtype, V):
                         for c in range(0, n_channels, problem[VISIT]):
                             visit = min(problem[VISIT], n_channels - c)
                             counts = last - first, visit, n_taps if is_long else min(n_taps, taps - 1 - tap)
-                            if copies == taps and is_long:  # channels and taps are one loop: few rows feel a short one
+                            # Few rows feel a short inner loop: theirs is one over channels and taps. More rows keep
+                            # two, for in the outer one the next samples of every channel are prefetched.
+                            if last - first < FEW_ROWS and copies == taps and is_long:
                                 counts = last - first, 1, visit * taps
                             panel_rows(
                                 scratch,
