@@ -341,7 +341,6 @@ def random_cases(seed: int, count: int) -> Iterator[Case]:
         yield random_wide_case(rng) if number % 20 == 19 else random_case(rng)
 
 
-# Long or wide enough for what random cases do not reach, on either side of the threshold for parallel kernels.
 def small_case(rng: random.Random, most_work: int) -> Case:
     """Return a case of few multiply-adds, for kernels that run as Python: thousands a second, not billions."""
     while True:
@@ -366,6 +365,7 @@ def small_cases(seed: int, count: int, most_work: int = 600) -> list[Case]:
     return [small_case(rng, most_work) for _ in range(count)]
 
 
+# Long or wide enough for what random cases do not reach, on either side of the threshold for parallel kernels.
 LARGE = {
     "fir, several blocks, serial": Case(filter_size=9, length=5000, stride=4),
     "fir, parallel": Case(filter_size=41, length=40_000, stride=4, padding=(7, 3), bias_dtype="float32"),

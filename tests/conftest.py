@@ -23,10 +23,20 @@ os.environ["NUMBA_CACHE_DIR"] = str(CACHE)
 ALONE = [Path(__file__).parent / name for name in ("cuda", "plain")]
 
 
+def is_named(folder, config):
+    paths = [Path(argument.partition("::")[0]).resolve() for argument in config.args]
+    return any(path.is_relative_to(folder) for path in paths)
+
+
 def pytest_ignore_collect(collection_path, config):
-    named = [Path(argument.partition("::")[0]).resolve() for argument in config.args]
     folders = [folder for folder in ALONE if collection_path.is_relative_to(folder)]
-    return not all(any(path.is_relative_to(folder) for path in named) for folder in folders) or None
+    return not all(is_named(folder, config) for folder in folders) or None
+
+
+def pytest_configure(config):
+    """Hide GPUs from the tests that are not for them, whose calls must be computed by the same code everywhere."""
+    if not is_named(ALONE[0], config):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 @pytest.fixture

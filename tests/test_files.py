@@ -191,7 +191,7 @@ def test_wrong_use_is_one_line(tmp_path, capsys):
         ("text.npy", "out.npy", "2"): "must be an array of bool, integer",
         ("objects.npy", "out.npy", "2"): "is not an array of numbers",
         ("x.csv", "out.csv", "2"): "must have numbers between commas",
-        ("none.csv", "out.csv", "2"): "",
+        ("none.csv", "out.csv", "2"): "has no samples",
         ("x.wav", "out.wav", "2"): "is not a RIFF WAVE file",
         ("cut.wav", "out.wav", "2"): "has no samples",
         ("silent.wav", "out.wav", "2"): "does not say how its samples are stored",

@@ -474,6 +474,18 @@ def test_plan_has_every_option(plans):
     )
 
 
+@pytest.mark.parametrize("is_packed", [False, True])
+@pytest.mark.parametrize("method", ["predict", "forward", "backward"])
+def test_every_method_passes_the_device_on(method, is_packed):
+    layer = transposedConv1dLayer(3, 2, Weights=ramp(3, 2, 4), Bias=ramp(2))
+    arguments = [ramp(4, 6), *([ramp(2, 8)] if method == "backward" else []), "CT"]
+    if is_packed:
+        getattr(layer, method)(*arguments)
+    for device, error in (("cuda", RuntimeError), ("tpu", ValueError), (0, TypeError)):
+        with pytest.raises(error, match=r"^device .*(cuda|tpu|0)"):
+            getattr(layer, method)(*arguments, device=device)
+
+
 def test_layer_is_the_function():
     layer = transposedConv1dLayer(11, 9, Stride=4, Cropping=(3, 4)).initialize(6, rng=0)
     x = np.random.default_rng(0).standard_normal((3, 6, 25), dtype=np.float32)
