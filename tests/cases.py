@@ -60,8 +60,8 @@ COMMON = [kind for kind, (branches, _) in KINDS.items() if len(branches) > 1]
 
 # Multiply-adds of a random case, four times as many in complex numbers: too few for parallel kernels.
 MOST_WORK = 200_000
-# From here on a single call may read weights in place and pack none.
-MANY_WEIGHTS = 1 << 16
+# From these numbers on a single call may read weights in place and pack none, or pack those of an item at a time.
+MANY_WEIGHTS = 1 << 16, 1 << 18
 
 
 def poison(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -305,7 +305,7 @@ def random_wide_case(rng: random.Random) -> Case:
     kind = rng.choice((("float32", "float32"), ("float64", "float64"), ("complex64", "float32"), ("int16", "float32")))
     groups, channels = rng.choice((1, 1, 2)), rng.randint(32, 100)
     filter_size = rng.choice((rng.randint(1, 5), rng.randint(6, 40), rng.randint(40, 200)))
-    filters = -(-MANY_WEIGHTS // (groups * channels * filter_size)) + rng.randrange(5)
+    filters = -(-rng.choice(MANY_WEIGHTS) // (groups * channels * filter_size)) + rng.randrange(5)
     length = rng.choice((1, rng.randint(1, 6), rng.randint(1, 40)))
     case = Case(rng.choice((None, 1, rng.randint(2, 5))), groups, channels, filters, filter_size, length)
     case = with_options(rng, case, kind, rng.choice((2, 3)), rng.choice((1, 1, 5)))
@@ -392,7 +392,7 @@ LARGE = {
     "panels, rows of five": Case(3, 1, 80, 48, 15, 300, 5, padding=4, bias_dtype="float32"),
     "panels, rows of twenty": Case(3, 1, 80, 12, 40, 300, 20, padding=(7, 0), bias_dtype="float32"),
     "panels, blocks of channels and groups of lanes": Case(
-        1, 1, 300, 512, 4, 100, 2, padding=1, weight_layout="fortran"
+        1, 1, 300, 512, 4, 1300, 2, padding=1, weight_layout="fortran"
     ),
     "panels, blocks of taps": Case(1, 1, 2, 1, 16 * 300, 400, 16, padding=(100, 2000)),
     "panels, blocks of taps far apart": Case(1, 1, 3, 20, 40, 3000, dilation=2000, padding=(70_001, 5)),
@@ -402,21 +402,35 @@ LARGE = {
     "panels, signals shorter than the filter": Case(40, 1, 24, 40, 25, 9, 4, padding=(10, 11), bias_dtype="float32"),
     "panels, short signals, taps far apart": Case(3, 1, 2, 20, 3, 50, dilation=70_001, padding=(70_001, 5)),
     "panels, filters that fill no vector": Case(2, 1, 30, 37, 7, 60, 3, padding=(1, 2), bias_dtype="float32"),
-    "panels, one sample": Case(3, 1, 500, 300, 16, 1, 8, padding=4, weight_layout="fortran"),
+    "panels, packed on the way, one sample": Case(3, 1, 500, 300, 16, 1, 8, padding=4, weight_layout="fortran"),
     "panels, groups": Case(2, 3, 30, 40, 5, 200, 2, dilation=3),
     "panels, long frames": Case(1, 1, 65, 1, 256, 150, 64, padding=(96, 96)),
     "panels, double": Case(2, 1, 30, 20, 7, 300, 2, x_dtype="float64", weight_dtype="float64"),
     "panels, pairs": Case(2, 1, 30, 20, 7, 300, 2, x_dtype="complex128", weight_dtype="float64"),
     "panels, complex taps": Case(2, 1, 30, 40, 7, 300, 2, x_dtype="complex64", weight_dtype="complex64"),
     "panels, half": Case(2, 1, 10, 40, 7, 300, 2, x_dtype="float16", weight_dtype="float16"),
+    "panels, packed on the way": Case(2, 1, 300, 64, 16, 20, 8, padding=(3, 9), output_padding=2),
+    "panels, packed on the way, blocks of rows": Case(3, 1, 60, 400, 16, 200, 8, padding=4, bias_dtype="float32"),
+    "panels, packed on the way, groups": Case(
+        2, 2, 70, 208, 10, 30, 2, dilation=3, x_layout="stepped", weight_layout="fortran", out_layout="reversed"
+    ),
+    "panels, packed on the way, long frames": Case(1, 1, 65, 1, 4200, 150, 128, padding=(96, 96)),
+    "panels, packed on the way, filters that fill no vector": Case(2, 1, 75, 148, 35, 60, 5, padding=(1, 2)),
+    "panels, packed on the way, blocks of taps": Case(1, 1, 3, 16, 40 * 260, 30, 40, padding=(3000, 5000)),
+    "panels, packed on the way, double": Case(2, 1, 70, 128, 47, 30, 2, x_dtype="float64", weight_dtype="float64"),
+    "panels, packed on the way, pairs": Case(2, 1, 70, 128, 47, 30, 2, x_dtype="complex64", bias_dtype="complex64"),
+    "panels, packed on the way, complex taps": Case(
+        2, 1, 40, 64, 47, 30, 2, x_dtype="complex64", weight_dtype="complex64"
+    ),
+    "panels, packed on the way, half": Case(2, 1, 70, 128, 47, 30, 2, x_dtype="float16", weight_dtype="float16"),
     "scatter, one sample": Case(1, 1, 500, 300, 16, 1, 8, padding=4, bias_dtype="float32"),
     "scatter, few samples, serial": Case(None, 1, 70, 71, 15, 5, 8, padding=4, bias_dtype="float32"),
-    "scatter, many samples": Case(2, 1, 300, 64, 16, 200, 8, padding=(3, 9), output_padding=2),
-    "scatter, groups": Case(2, 3, 40, 90, 7, 30, 2, dilation=3, x_layout="stepped", out_layout="reversed"),
-    "scatter, long frames": Case(1, 1, 65, 20, 120, 150, 64, padding=(30, 26)),
-    "scatter, double": Case(2, 1, 70, 90, 11, 30, 2, x_dtype="float64", weight_dtype="float64"),
-    "scatter, pairs": Case(2, 1, 70, 90, 11, 30, 2, x_dtype="complex64", bias_dtype="complex64"),
-    "scatter, half": Case(2, 1, 70, 90, 11, 30, 2, x_dtype="float16"),
+    "scatter, sixteen samples": Case(2, 1, 300, 64, 16, 8, 8, padding=(3, 9), output_padding=2),
+    "scatter, groups": Case(2, 3, 40, 90, 7, 7, 2, dilation=3, x_layout="stepped", out_layout="reversed"),
+    "scatter, long frames": Case(1, 1, 65, 20, 120, 15, 64, padding=(30, 26)),
+    "scatter, double": Case(2, 1, 70, 90, 11, 8, 2, x_dtype="float64", weight_dtype="float64"),
+    "scatter, pairs": Case(2, 1, 70, 90, 11, 4, 2, x_dtype="complex64", bias_dtype="complex64"),
+    "scatter, half": Case(2, 1, 70, 90, 11, 8, 2, x_dtype="float16"),
 }
 
 

@@ -449,7 +449,8 @@ check_rates()
         "panels, blocks of taps far apart",
         "panels, short signals, cropped",
         "panels, double",
-        "scatter, many samples",
+        "panels, packed on the way, blocks of rows",
+        "scatter, sixteen samples",
     )
     run("-c", SETUP + code, target, *large, NUMBA_CPU_NAME=cpu, NUMBA_CPU_FEATURES=features)
 

@@ -81,6 +81,11 @@ def transpose(source, step, target, t_step, like, lanes):
         view(target + k * t_step * like.itemsize, lanes, like.dtype)[:] = column
 
 
+def transpose_to(source, step, target, places, p0, count, like, lanes):
+    for place, column in zip(places[p0 : p0 + count], _rows(source, step, lanes, like, lanes).T, strict=False):
+        view(target + place * like.itemsize, lanes, like.dtype)[:] = column
+
+
 def interleave(source, step, target, like, n, lanes):
     view(target, n * lanes, like.dtype)[:] = _rows(source, step, n, like, lanes).T.ravel()
 

@@ -6,7 +6,7 @@ import scipy.signal
 from cases import Case, assert_close, assert_gradients_close, random_values, small_cases
 
 from numba_tconv import conv_transpose1d, conv_transpose1d_backward, upfirdn
-from numba_tconv.backends.cpu import grad_weight, grad_x, panels, scatter
+from numba_tconv.backends.cpu import forward, grad_weight, grad_x, panels, scatter
 from numba_tconv.backends.cpu.staging import float_to_half, half_to_float
 
 CASES = small_cases(5, 200, 20_000)
@@ -54,6 +54,11 @@ MORE = {
     "half, stepped": Case(2, 1, 3, 2, 3, 40, 2, x_dtype="float16", weight_dtype="float16", x_layout="stepped"),
     "blocks of channels": Case(2, 1, 20, 12, 4, 9, 2),
     "blocks of taps": Case(1, 1, 3, 12, 40, 9, 2),
+    "packed on the way": Case(2, 1, 9, 24, 5, 9, 2, padding=(1, 2), bias_dtype="float32"),
+    "packed on the way, blocks of rows": Case(5, 1, 9, 24, 5, 60, 2),
+    "packed on the way, blocks of taps": Case(1, 2, 3, 12, 40, 17, 2, x_layout="stepped"),
+    "packed on the way, one behind the other": Case(1, 1, 9, 1, 130, 17, 36, dilation=5),
+    "packed on the way, complex taps": Case(2, 1, 5, 24, 5, 9, 2, x_dtype="complex64", weight_dtype="complex64"),
     "read in place": Case(1, 1, 40, 20, 16, 1, 8, padding=4, bias_dtype="float32"),
     "read in place, several samples": Case(3, 1, 40, 21, 15, 9, 8, padding=(3, 9), x_layout="stepped"),
     "read in place, taps apart": Case(2, 2, 40, 17, 5, 9, 2, dilation=3, output_padding=2, bias_dtype="float32"),
@@ -63,7 +68,11 @@ MORE = {
 @pytest.mark.parametrize("name", MORE)
 def test_more(name, monkeypatch):
     monkeypatch.setattr(scatter, "SMALLEST_WEIGHT", 1 << 12)
-    monkeypatch.setattr(panels, "REDUCTION_BLOCK", 8)
+    small = {"REDUCTION_BLOCK": 8, "FEWEST_WEIGHTS": 1 << 9, "FEWEST_ROWS": 24, "BLOCK_SIZE": 256, "BLOCK_LANES": 4}
+    for constant, value in small.items():
+        monkeypatch.setattr(panels, constant, value)
+    if name.startswith("packed on the way"):
+        monkeypatch.setattr(forward, "pack", None)
     for module in (grad_weight, grad_x):
         monkeypatch.setattr(module, "LINE_BYTES", 1 << 11)
     check_forward(MORE[name])

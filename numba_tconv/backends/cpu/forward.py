@@ -11,7 +11,7 @@ import numpy as np
 
 from numba_tconv.backends.cpu import fir, panels, scatter, threads
 from numba_tconv.backends.cpu.layout import Layout, plan_layout
-from numba_tconv.backends.cpu.pack import pack
+from numba_tconv.backends.cpu.pack import flat_real, pack
 from numba_tconv.backends.cpu.staging import in_parts, part_dtype
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.geometry import Geometry
@@ -43,6 +43,7 @@ def _call(
     x_strides: tuple[int, ...],
     out_dtype: np.dtype,
     out_strides: tuple[int, ...],
+    is_packed: bool,
 ) -> Call:
     """Choose the path; what is looked up here for every call is the fewest things that decide on it."""
     itemsize = layout.dtype.itemsize
@@ -60,8 +61,8 @@ def _call(
         problem = partial(fir.problem, layout, geometry, batch, unit=unit, is_plain_x=is_read_in_place, **flags)
     else:
         vectors = layout.width // host().lanes(itemsize)
-        kernel = panels.kernel(*dtypes, vectors)
-        problem = partial(panels.problem, layout, geometry, batch, **flags)
+        kernel = panels.kernel(*dtypes, vectors, is_packed)
+        problem = partial(panels.problem, layout, geometry, batch, is_packed=is_packed, **flags)
     return Call(kernel, work, problem, is_paired=is_paired)
 
 
@@ -83,13 +84,26 @@ def forward(
     """
     if x.shape[0] == 0:
         return
-    call = _call(layout, geometry, x.shape[0], x.dtype, x.strides, out.dtype, out.strides)
+    _forward(layout, geometry, x, packed, bias, out, is_packed=True)
+
+
+def _forward(
+    layout: Layout,
+    geometry: Geometry,
+    x: np.ndarray,
+    weights: np.ndarray,
+    bias: np.ndarray,
+    out: np.ndarray,
+    *,
+    is_packed: bool,
+) -> None:
+    call = _call(layout, geometry, x.shape[0], x.dtype, x.strides, out.dtype, out.strides, is_packed)
     x_parts = x.view(layout.dtype)[..., None] if call.is_paired else in_parts(x)
     out_parts = in_parts(out)
     if not geometry.is_interleaved:  # what no branch reaches holds the bias alone
         out[...] = bias.view(out.dtype if layout.parts == 2 else layout.dtype)[:, None]
     if geometry.rows:
-        _launch(call, layout.dtype, x_parts, packed, bias, out_parts)
+        _launch(call, layout.dtype, x_parts, weights, bias, out_parts)
 
 
 def forward_once(
@@ -98,13 +112,16 @@ def forward_once(
     """`forward` with weights (in_channels, filters of a group, filter_size) that are not packed yet."""
     if x.shape[0] == 0:
         return
-    if not scatter.serves(layout, geometry, x.shape[0], weight):
+    batch = x.shape[0]
+    if scatter.serves(layout, geometry, batch, weight):
+        x_parts, out_parts = in_parts(x), in_parts(out)
+        dtypes = (x_parts.dtype, layout.dtype, out_parts.dtype)
+        call = _scatter_call(layout, geometry, batch, dtypes, x.dtype.char == "e")
+        _launch(call, layout.dtype, x_parts, weight.reshape(-1), bias, out_parts)
+    elif panels.packs_on_the_way(layout, geometry, batch, threads.workers(weight.size * batch * geometry.rows)):
+        _forward(layout, geometry, x, flat_real(layout, weight), bias, out, is_packed=False)
+    else:
         forward(layout, geometry, x, pack(layout, weight), bias, out)
-        return
-    x_parts, out_parts = in_parts(x), in_parts(out)
-    dtypes = (x_parts.dtype, layout.dtype, out_parts.dtype)
-    call = _scatter_call(layout, geometry, x.shape[0], dtypes, x.dtype.char == "e")
-    _launch(call, layout.dtype, x_parts, weight.reshape(-1), bias, out_parts)
 
 
 def _launch(call: Call, dtype: np.dtype, *arrays: np.ndarray) -> None:

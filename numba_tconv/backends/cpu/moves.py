@@ -36,6 +36,28 @@ def transpose(typingctx, source, step, target, t_step, like, lanes):
     return types.void(size, size, size, size, like, lanes), codegen
 
 
+@intrinsic(prefer_literal=True)
+def transpose_to(typingctx, source, step, target, places, p0, count, like, lanes):
+    """`target[places[p0 + k] + i] = source[i*step + k]` for k < count, i < lanes: addresses of numbers as of `like`.
+
+    All of the square tile is read, whatever `count`.
+    """
+    size = types.intp
+
+    def codegen(context, builder, sig, args):
+        vectors = Vectors(context, builder, context.get_value_type(sig.args[6].dtype), sig.args[7].literal_value)
+        source, target = (builder.inttoptr(args[k], vectors.scalar.as_pointer()) for k in (0, 2))
+        places = data_of(context, builder, sig, args, 3)
+        rows = [vectors.load(source, builder.mul(args[1], vectors.index(i))) for i in range(vectors.lanes)]
+        for k, vector in enumerate(vectors.weave(rows, 1)):
+            with builder.if_then(builder.icmp_signed("<", vectors.index(k), args[5]), likely=True):
+                place = builder.load(builder.gep(places, [builder.add(args[4], vectors.index(k))]))
+                vectors.store(vector, target, place)
+        return context.get_dummy_value()
+
+    return types.void(size, size, size, places, size, size, like, lanes), codegen
+
+
 def _for_each_count(vectors, count, emit):
     """Emit `emit(n)` for every n up to MOST_WOVEN that `count` may be at run time."""
     builder = vectors.builder

@@ -1,18 +1,19 @@
 """Packing: from the caller's weights to the panels of a `Layout`.
 
-Done once by a plan and in every call of `conv_transpose1d`, so it runs at the speed of memory: square tiles are
-transposed in registers where filters stand side by side, runs of taps copied where they stand one behind the other.
+Done once by a plan, and in every call of `conv_transpose1d`: of many samples beforehand, of fewer by the items of
+`panels.py`. Square tiles are transposed in registers where filters stand side by side, runs of taps copied where they
+stand one behind the other.
 """
 
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import types
+from numba import literally, types
 
 from numba_tconv.backends.cpu import jit, threads
 from numba_tconv.backends.cpu.layout import Layout
-from numba_tconv.backends.cpu.moves import transpose
+from numba_tconv.backends.cpu.moves import transpose_to
 from numba_tconv.backends.cpu.staging import copy_bytes
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.turns import take
@@ -25,93 +26,98 @@ ITEM_SIZE = 1 << 14
 
 (
     GROUPS, BLOCKS, FILTERS, REDUCED, FILTER_SIZE, FILTER_LANES, TAPS, WIDTH, FILTER_BLOCK, FILTER_BLOCK_LANES,
-    CHANNELS_OF_ITEM,
-) = range(11)  # fmt: skip
+    CHANNELS_OF_ITEM, PLACES,
+) = range(12)  # fmt: skip
+
+
+@jit.helper
+def pack_runs(weight, panels, base, shape, index, place, block_from, block_to):
+    """Pack one channel's weights for some panels, lanes along branches: runs of taps are copied.
+
+    Channel `index` of all groups becomes channel `place` of panels that are `depth` channels deep: tap j of a lane goes
+    to `base + ((lane // width * depth + place) * taps + j) * width + lane % width`. `shape` is the integers (filters,
+    numbers of a filter, lanes of a filter, taps, width, depth, filters of a block, lanes of a block).
+    """
+    filters, size, rows, taps, width, depth, _, _ = shape
+    for block in range(block_from, block_to):
+        panel = base + (block * depth + place) * taps * width
+        lane = 0
+        while lane < width:
+            f, row = divmod(block * width + lane, rows)
+            run = min(width - lane, rows - row)
+            for j in range(taps if f < filters else 0):
+                tap = row + rows * j
+                copy_bytes(
+                    address(panels) + (panel + j * width + lane) * panels.itemsize,
+                    address(weight) + ((index * filters + f) * size + tap) * panels.itemsize,
+                    max(0, min(run, size - tap)) * panels.itemsize,
+                )  # fmt: skip
+            lane += run
+
+
+@jit.helper
+def pack_woven(weight, panels, base, shape, index, place, block_from, block_to, places, p0, lanes):
+    """Pack one channel's weights for some panels, lanes along filters: square tiles, transposed in registers.
+
+    As `pack_runs`, for panels that hold whole blocks of filters. Of a block, tap k of filter f goes to number
+    `places[p0 + f*size + k]`.
+    """
+    filters, size, _, taps, width, depth, filter_block, filter_block_lanes = shape
+    together = filter_block_lanes // width
+    for block in range(block_from // together, block_to // together):
+        at = base + (block * together * depth + place) * taps * width
+        here = min(filter_block, filters - block * filter_block)
+        for f in range(0, here, lanes):
+            source = (index * filters + block * filter_block + f) * size
+            height = min(lanes, here - f)
+            # The last tile would read beyond the weights where a filter is no multiple of a vector.
+            is_tile = filter_block % lanes == 0 and height == lanes and source + lanes * size + lanes <= weight.size
+            if is_tile:
+                for tap in range(0, size, lanes):
+                    transpose_to(
+                        address(weight) + (source + tap) * panels.itemsize, size,
+                        address(panels) + at * panels.itemsize, places, p0 + f * size + tap, min(lanes, size - tap),
+                        panels, literally(lanes),
+                    )  # fmt: skip
+            else:
+                for k in range(height * size):
+                    panels[at + places[p0 + f * size + k]] = weight[source + k]
+
+
+def woven_places(layout: Layout, depth: int) -> np.ndarray:
+    """Return `places` of `pack_woven` for panels that are `depth` channels deep: filter by filter, tap by tap."""
+    size, rows = layout.filter_size * layout.weight_parts, layout.filter_lanes
+    f, k = np.ogrid[: layout.filter_block if layout.filter_block > 1 else 0, :size]
+    panel, lane = np.divmod(k % rows * layout.filter_block + f, layout.width)
+    return ((panel * depth * layout.taps + k // rows) * layout.width + lane).reshape(-1)
 
 
 @jit.once
-def _copy_kernel(dtype):
-    """Return the kernel that packs lanes along branches: runs of taps are copied.
+def _kernel(dtype, is_woven):
+    """Return the kernel `(weight, panels, problem, turns, worker)` that packs all weights.
 
-    Arguments as of `_weave_kernel`; the scratch is not used.
+    weight is flat: (channel, filter, tap * part). Channel by channel, all panels of each: weights are read in one run.
+    Panel by panel, every read of a layer with large strides came from another page: 14.9 ms instead of 11.0 for
+    2049 -> 1 (4096, 1024).
     """
-    itemsize = dtype.itemsize
+    lanes = host().lanes(dtype.itemsize)
 
-    def pack_share(weight, panels, scratch, problem, turns, worker):
-        filters, reduced, width = problem[FILTERS], problem[REDUCED], problem[WIDTH]
-        size, rows, taps = problem[FILTER_SIZE], problem[FILTER_LANES], problem[TAPS]
-        count, channels = problem[GROUPS] * reduced, problem[CHANNELS_OF_ITEM]
-        # Channel by channel, all panels of each: weights are read in one run. Panel by panel, every read of a layer
-        # with large strides came from another page: 14.9 ms instead of 11.0 for 2049 -> 1 (4096, 1024).
+    def pack_share(weight, panels, problem, turns, worker):
+        reduced, blocks, channels = problem[REDUCED], problem[BLOCKS], problem[CHANNELS_OF_ITEM]
+        shape = (
+            problem[FILTERS], problem[FILTER_SIZE], problem[FILTER_LANES], problem[TAPS], problem[WIDTH], reduced,
+            problem[FILTER_BLOCK], problem[FILTER_BLOCK_LANES],
+        )  # fmt: skip
+        count, group_size = problem[GROUPS] * reduced, blocks * reduced * problem[TAPS] * problem[WIDTH]
         item = take(turns)
         while item * channels < count:
             for index in range(item * channels, min(count, (item + 1) * channels)):
                 group, channel = divmod(index, reduced)
-                for block in range(problem[BLOCKS]):
-                    panel = ((group * problem[BLOCKS] + block) * reduced + channel) * taps * width
-                    lane = 0
-                    while lane < width:
-                        f, row = divmod(block * width + lane, rows)
-                        run = min(width - lane, rows - row)
-                        for j in range(taps if f < filters else 0):
-                            tap = row + rows * j
-                            source = (index * filters + f) * size + tap
-                            target = panel + j * width + lane
-                            copy_bytes(
-                                address(panels) + target * itemsize, address(weight) + source * itemsize,
-                                max(0, min(run, size - tap)) * itemsize,
-                            )  # fmt: skip
-                        lane += run
-            item = take(turns)
-
-    return jit.compile_kernel(pack_share, _pack_arguments(dtype))
-
-
-@jit.once
-def _weave_kernel(dtype, width):
-    """Return the kernel that packs lanes along filters: `(weight, panels, scratch, problem, turns, worker)`.
-
-    weight is flat: (channel, filter, tap * part). Square tiles of it are transposed in registers.
-    """
-    itemsize, lanes = dtype.itemsize, host().lanes(dtype.itemsize)
-
-    def pack_share(weight, panels, scratch, problem, turns, worker):
-        filters, reduced, blocks = problem[FILTERS], problem[REDUCED], problem[BLOCKS]
-        size, rows, taps = problem[FILTER_SIZE], problem[FILTER_LANES], problem[TAPS]
-        filter_block, filter_block_lanes = problem[FILTER_BLOCK], problem[FILTER_BLOCK_LANES]
-        tile = address(scratch) + worker * lanes * lanes * itemsize
-        count, channels = problem[GROUPS] * reduced, problem[CHANNELS_OF_ITEM]
-        item = take(turns)
-        while item * channels < count:
-            for index in range(item * channels, min(count, (item + 1) * channels)):
-                group, channel = divmod(index, reduced)
-                for block in range(-(-filters // filter_block)):
-                    here = min(filter_block, filters - block * filter_block)
-                    for aside in range(0, here, lanes):
-                        source = (index * filters + block * filter_block + aside) * size
-                        height = min(lanes, here - aside)
-                        is_tile = filter_block % lanes == 0 and height == lanes
-                        # The last tile would read beyond the weights where a filter is no multiple of a vector.
-                        is_tile &= source + lanes * size + lanes <= weight.size
-                        for first in range(0, size, lanes):
-                            if is_tile:
-                                transpose(
-                                    address(weight) + (source + first) * itemsize, size, tile, lanes, scratch, lanes
-                                )
-                            j, row = divmod(first, rows)
-                            for tap in range(first, min(size, first + lanes)):
-                                for i in range(1 if is_tile else height):
-                                    lane = block * filter_block_lanes + row * filter_block + aside + i
-                                    panel = (group * blocks + lane // width) * reduced + channel
-                                    at = (panel * taps + j) * width + lane % width
-                                    if is_tile:
-                                        vector = tile + (tap - first) * lanes * itemsize
-                                        copy_bytes(address(panels) + at * itemsize, vector, lanes * itemsize)
-                                    else:
-                                        panels[at] = weight[source + i * size + tap]
-                                row += 1
-                                if row == rows:
-                                    j, row = j + 1, 0
+                base = group * group_size
+                if is_woven:
+                    pack_woven(weight, panels, base, shape, index, channel, 0, blocks, problem, PLACES, lanes)
+                else:
+                    pack_runs(weight, panels, base, shape, index, channel, 0, blocks)
             item = take(turns)
 
     return jit.compile_kernel(pack_share, _pack_arguments(dtype))
@@ -120,7 +126,7 @@ def _weave_kernel(dtype, width):
 def _pack_arguments(dtype: np.dtype) -> tuple:
     """Return the types of a packing kernel's arguments."""
     weight, flat = jit.array(dtype, 1, readonly=True), jit.array(dtype, 1)
-    return weight, flat, flat, jit.array(np.int64, 1, readonly=True), jit.array(np.int64, 1), types.int64
+    return weight, flat, jit.array(np.int64, 1, readonly=True), jit.array(np.int64, 1), types.int64
 
 
 @lru_cache(maxsize=4096)
@@ -139,7 +145,14 @@ def _problem(layout: Layout) -> np.ndarray:
         FILTER_BLOCK_LANES: layout.filter_block_lanes,
         CHANNELS_OF_ITEM: -(-ITEM_SIZE // (layout.filters * layout.filter_size * layout.weight_parts)),
     }
-    return np.array([values[k] for k in range(len(values))], np.int64)
+    return np.array(
+        [*(values[k] for k in range(len(values))), *woven_places(layout, layout.reduced_channels)], np.int64
+    )
+
+
+def flat_real(layout: Layout, weight: np.ndarray) -> np.ndarray:
+    """Return the weight of the equal real problem as kernels take it, flat."""
+    return _as_real(layout, weight).reshape(-1)
 
 
 def _as_real(layout: Layout, weight: np.ndarray) -> np.ndarray:
@@ -174,12 +187,8 @@ def pack(layout: Layout, weight: np.ndarray) -> np.ndarray:
     # Taps and filters that do not exist are zero.
     panels = (np.empty if layout.is_full else np.zeros)(layout.size, layout.dtype)
     n_workers = threads.workers(layout.size * PACK_WORK)
-    if layout.filter_block == 1:
-        kernel, scratch = _copy_kernel(layout.dtype), panels
-    else:
-        kernel = _weave_kernel(layout.dtype, layout.width)
-        scratch = np.empty(n_workers * host().lanes(layout.dtype.itemsize) ** 2, layout.dtype)
-    threads.launch(kernel, (_as_real(layout, weight).reshape(-1), panels, scratch, _problem(layout)), n_workers)
+    kernel = _kernel(layout.dtype, layout.filter_block > 1)
+    threads.launch(kernel, (flat_real(layout, weight), panels, _problem(layout)), n_workers)
     return panels
 
 

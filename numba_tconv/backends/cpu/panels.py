@@ -17,6 +17,7 @@ from numba import literally
 from numba_tconv.backends.cpu import jit
 from numba_tconv.backends.cpu.layout import Layout
 from numba_tconv.backends.cpu.moves import copy_rows, weave_tile
+from numba_tconv.backends.cpu.pack import pack_runs, pack_woven, woven_places
 from numba_tconv.backends.cpu.staging import put, stage_samples, zero_run
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.tile import panel_rows
@@ -37,6 +38,12 @@ FEWEST_ROWS, MOST_ROWS = 256, 1024
 FEW_ROWS = 64
 AHEAD = 1 << 12
 STAGE_SIZE = 1 << 18
+# Weights of a single call are packed by the items that use them, a block of the reduction at a time, so that L2 still
+# has them: for whatever is worth it, and up to so many rows; for more, items could not share rows. 1536 -> 768 (8, 4),
+# 32 x 32 samples: 140 ms with all 38 MB packed first, 124 so, 121 by a plan. A slab of them is kept for further rows.
+FEWEST_WEIGHTS = 1 << 18
+MOST_SLAB_ROWS = 1280
+SLAB_BYTES = 1 << 23
 # Signals of fewer rows than this many halos are staged without one. 64 x 16 rows, 7 taps: 57 % of the FMA peak with
 # halos between the signals, 64 without; 64 x 64 rows: the same.
 FEWEST_HALOS = 8
@@ -48,7 +55,8 @@ FEWEST_HALOS = 8
     CHANNELS, REDUCED, IS_MERGED, TAPS, STEP, SHARED_HALO, COPIES, CHANNEL_BLOCK, VISIT, TAP_BLOCK, STAGE_ROW,
     FILTERS, FILTER_LANES, WEIGHT_PARTS, PARTS, BLOCKS, BLOCKS_TOGETHER, FILTER_BLOCK, FILTER_BLOCK_LANES, LONG_ROWS,
     ACC_SIZE, STRIDE, DILATION, LEFT, OUTPUT_LENGTH, SCRATCH, IS_PLAIN_OUT,
-) = range(38)  # fmt: skip
+    ROWS_OF_ITEM, DEPTH, SLAB, FILTER_SIZE, IS_FULL, PLACES,
+) = range(44)  # fmt: skip
 
 
 @jit.helper
@@ -183,79 +191,114 @@ def _store(out, bias, scratch, acc, acc_row, spare, problem, group, lane_from, l
         place += problem[PERIOD] - row
 
 
+@jit.helper
+def _pack(weight, scratch, problem, worker, group, channel, count, block_from, block_to, width, lanes):
+    """Pack the weights of some channels for the panels of an item, into the worker's slab."""
+    depth, taps = problem[DEPTH], problem[TAPS]
+    slab, place = worker * problem[SCRATCH] + problem[SLAB], channel % depth
+    shape = (
+        problem[FILTERS], problem[FILTER_SIZE], problem[FILTER_LANES], taps, width, depth, problem[FILTER_BLOCK],
+        problem[FILTER_BLOCK_LANES],
+    )  # fmt: skip
+    if not problem[IS_FULL]:  # taps and filters that do not exist are zero
+        for block in range(block_to - block_from):
+            zero_run(scratch, slab + (block * depth + place) * taps * width, count * taps * width)
+    base = slab - block_from * depth * taps * width
+    for k in range(count):
+        index = group * problem[REDUCED] + channel + k
+        if problem[FILTER_BLOCK] == 1:
+            pack_runs(weight, scratch, base, shape, index, place + k, block_from, block_to)
+        else:
+            pack_woven(weight, scratch, base, shape, index, place + k, block_from, block_to, problem, PLACES, lanes)
+
+
 @jit.once
-def kernel(x_dtype, dtype, out_dtype, V):
-    """Return the compiled kernel `(x, panels, bias, out, scratch, problem, turns, worker)`."""
+def kernel(x_dtype, dtype, out_dtype, V, is_packed):
+    """Return the compiled kernel `(x, weights, bias, out, scratch, problem, turns, worker)`.
+
+    The weights are panels, or else as the caller has them, flat: then an item's are packed on the way.
+    """
     lanes, R = host().lanes(dtype.itemsize), host().panel_rows
     width, itemsize = V * lanes, dtype.itemsize
 
-    def run(x, panels, bias, out, scratch, problem, turns, worker):
+    def run(x, weights, bias, out, scratch, problem, turns, worker):
         reduced, taps, step = problem[REDUCED], problem[TAPS], problem[STEP]
         blocks, lane_groups, stage_row = problem[BLOCKS], problem[LANE_GROUPS], problem[STAGE_ROW]
         filter_block, filter_block_lanes = problem[FILTER_BLOCK], problem[FILTER_BLOCK_LANES]
         # The panels of filters that stand side by side are stored together.
         together = problem[BLOCKS_TOGETHER]
         units = blocks // together
-        copies = problem[COPIES]
+        copies, depth = problem[COPIES], problem[DEPTH]
         acc = worker * problem[SCRATCH]
         stage = acc + problem[ACC_SIZE]
         spare = acc + problem[SCRATCH] - 2 * lanes
+        panels = address(weights) if is_packed else address(scratch) + (acc + problem[SLAB]) * itemsize
         index = take(turns)
         while index < problem[ITEMS]:
             item, lane_group = divmod(index, lane_groups)
             group, row_block = divmod(item, problem[ROW_BLOCKS])
-            first = row_block * problem[BLOCK_OF_ROWS]
-            last = min(problem[TOTAL_ROWS], first + problem[BLOCK_OF_ROWS])
+            row_from = row_block * problem[ROWS_OF_ITEM]
+            row_to = min(problem[TOTAL_ROWS], row_from + problem[ROWS_OF_ITEM])
             block_from = lane_group * units // lane_groups * together
             block_to = (lane_group + 1) * units // lane_groups * together
+            first_block = group * blocks if is_packed else -block_from
             acc_row = (block_to - block_from) * width
-            panel_ahead = AHEAD // itemsize if last - first < FEW_ROWS else 0
-            next_first = (index + 1) // lane_groups % problem[ROW_BLOCKS] * problem[BLOCK_OF_ROWS]
-            for channel in range(0, reduced, problem[CHANNEL_BLOCK]):
-                n_channels = min(problem[CHANNEL_BLOCK], reduced - channel)
-                for tap in range(0, taps, problem[TAP_BLOCK]):
-                    n_taps = min(problem[TAP_BLOCK], taps - tap)
-                    if copies == 0:
-                        reach, a_i, a_j = (n_taps - 1) * step, stage_row, -step
-                        start, shift, n_shifts = first + problem[SHARED_HALO] - tap * step - reach, 0, 1
-                    else:
-                        reach, a_i, a_j = 0, copies * stage_row, stage_row
-                        start, shift, n_shifts = first, tap * step, n_taps
-                    for j in range(n_shifts):
-                        _stage(
-                            x, scratch, stage + j * a_j, a_i, problem, group, channel, n_channels, start,
-                            last - first + reach, shift + j * step,
+            for first in range(row_from, row_to, problem[BLOCK_OF_ROWS]):
+                last = min(row_to, first + problem[BLOCK_OF_ROWS])
+                panel_ahead = AHEAD // itemsize if is_packed and last - first < FEW_ROWS else 0
+                next_first = (index + 1) // lane_groups % problem[ROW_BLOCKS] * problem[ROWS_OF_ITEM]
+                if last < row_to:
+                    next_first = last
+                for channel in range(0, reduced, problem[CHANNEL_BLOCK]):
+                    n_channels = min(problem[CHANNEL_BLOCK], reduced - channel)
+                    if not is_packed and first == row_from:
+                        _pack(
+                            weights, scratch, problem, worker, group, channel, n_channels, block_from, block_to, width,
+                            literally(lanes),
                         )  # fmt: skip
-                    # What is staged next travels into L2 while the first panel is multiplied.
-                    next_channel = channel + n_channels
-                    if next_channel < reduced:
-                        ahead = _sample_address(x, problem, group, next_channel, first)
-                    else:
-                        ahead = _sample_address(x, problem, group, next_channel - reduced, next_first)
-                    steps = (x.strides[1] >> problem[IS_MERGED], x.strides[2])
-                    for block in range(block_from, block_to):
-                        is_long = block * width % filter_block_lanes // filter_block < problem[LONG_ROWS]
-                        panel = ((group * blocks + block) * reduced + channel) * taps + tap
-                        for c in range(0, n_channels, problem[VISIT]):
-                            visit = min(problem[VISIT], n_channels - c)
-                            counts = last - first, visit, n_taps if is_long else min(n_taps, taps - 1 - tap)
-                            # Few rows feel a short inner loop: theirs is one over channels and taps. More rows keep
-                            # two, for in the outer one the next samples of every channel are prefetched.
-                            if last - first < FEW_ROWS and copies == taps and is_long:
-                                counts = last - first, 1, visit * taps
-                            panel_rows(
-                                scratch,
-                                (stage + reach + c * a_i, a_i, a_j),
-                                (address(panels) + (panel + c * taps) * width * itemsize, taps * width),
-                                counts,
-                                (acc + (block - block_from) * width, acc_row),
-                                channel + c + tap == 0, (ahead, steps[0], steps[1], 1, panel_ahead), R, V, lanes, 1,
+                    for tap in range(0, taps, problem[TAP_BLOCK]):
+                        n_taps = min(problem[TAP_BLOCK], taps - tap)
+                        if copies == 0:
+                            reach, a_i, a_j = (n_taps - 1) * step, stage_row, -step
+                            start, shift, n_shifts = first + problem[SHARED_HALO] - tap * step - reach, 0, 1
+                        else:
+                            reach, a_i, a_j = 0, copies * stage_row, stage_row
+                            start, shift, n_shifts = first, tap * step, n_taps
+                        for j in range(n_shifts):
+                            _stage(
+                                x, scratch, stage + j * a_j, a_i, problem, group, channel, n_channels, start,
+                                last - first + reach, shift + j * step,
                             )  # fmt: skip
-                            ahead, steps = address(scratch), (0, 0)
-            _store(
-                out, bias, scratch, acc, acc_row, spare, problem, group, block_from * width, block_to * width,
-                first, last, lanes,
-            )  # fmt: skip
+                        # What is staged next travels into L2 while the first panel is multiplied.
+                        next_channel = channel + n_channels
+                        if next_channel < reduced:
+                            ahead = _sample_address(x, problem, group, next_channel, first)
+                        else:
+                            ahead = _sample_address(x, problem, group, next_channel - reduced, next_first)
+                        steps = (x.strides[1] >> problem[IS_MERGED], x.strides[2])
+                        for block in range(block_from, block_to):
+                            is_long = block * width % filter_block_lanes // filter_block < problem[LONG_ROWS]
+                            panel = ((first_block + block) * depth + channel % depth) * taps + tap
+                            for c in range(0, n_channels, problem[VISIT]):
+                                visit = min(problem[VISIT], n_channels - c)
+                                counts = last - first, visit, n_taps if is_long else min(n_taps, taps - 1 - tap)
+                                # Few rows feel a short inner loop: theirs is one over channels and taps. More rows
+                                # keep two, for in the outer one the next samples of every channel are prefetched.
+                                if last - first < FEW_ROWS and copies == taps and is_long:
+                                    counts = last - first, 1, visit * taps
+                                panel_rows(
+                                    scratch,
+                                    (stage + reach + c * a_i, a_i, a_j),
+                                    (panels + (panel + c * taps) * width * itemsize, taps * width),
+                                    counts,
+                                    (acc + (block - block_from) * width, acc_row),
+                                    channel + c + tap == 0, (ahead, steps[0], steps[1], 1, panel_ahead), R, V, lanes, 1,
+                                )  # fmt: skip
+                                ahead, steps = address(scratch), (0, 0)
+                _store(
+                    out, bias, scratch, acc, acc_row, spare, problem, group, block_from * width, block_to * width,
+                    first, last, lanes,
+                )  # fmt: skip
             index = take(turns)
 
     return jit.compile_kernel(run, jit.kernel_arguments(x_dtype, dtype, out_dtype))
@@ -287,8 +330,40 @@ def _split(layout: Layout, total_rows: int, n_workers: int) -> tuple[int, int, i
     return -(-total_rows // block_of_rows), block_of_rows, lane_groups
 
 
+def packs_on_the_way(layout: Layout, geometry: Geometry, batch: int, n_workers: int) -> bool:
+    """Whether items should pack the weights of a single call: worth it, and no worker waits long for another."""
+    rows = batch * layout.signals * geometry.rows
+    units, lanes = layout.blocks // layout.blocks_together, layout.width * layout.blocks_together
+    return (
+        not layout.is_fir
+        and layout.size >= FEWEST_WEIGHTS
+        and lanes * layout.reduced_channels * layout.taps * layout.dtype.itemsize <= SLAB_BYTES
+        and (layout.groups * units % n_workers == 0 or layout.groups * units >= 4 * n_workers)
+        and rows <= (MOST_SLAB_ROWS if layout.groups * units * lanes >= 3 * n_workers * BLOCK_LANES else FEWEST_ROWS)
+    )
+
+
+def _split_slabs(layout: Layout, total_rows: int, n_workers: int) -> tuple[int, int, int]:
+    """Return what `_split` does for items that pack their own weights: each has all rows, block by block."""
+    units, width = layout.blocks // layout.blocks_together, layout.width * layout.blocks_together
+    lane_bytes = layout.reduced_channels * layout.taps * layout.dtype.itemsize
+    most_lanes = min(BLOCK_LANES, SLAB_BYTES // lane_bytes)
+    lane_groups = -(-units * width // max(1, most_lanes))
+    lane_groups = min(units, -(-lane_groups // n_workers) * n_workers)
+    rows = max(FEWEST_ROWS, BLOCK_SIZE // (-(-units // lane_groups) * width))
+    blocks = -(-total_rows // rows)
+    return 1, -(-total_rows // (blocks * host().panel_rows)) * host().panel_rows, lane_groups
+
+
 def problem(
-    layout: Layout, geometry: Geometry, batch: int, n_workers: int, *, is_half: bool, is_plain_out: bool
+    layout: Layout,
+    geometry: Geometry,
+    batch: int,
+    n_workers: int,
+    *,
+    is_half: bool,
+    is_plain_out: bool,
+    is_packed: bool,
 ) -> tuple[np.ndarray, int]:
     """Return the kernel's integers as an array, and the numbers of scratch for one worker."""
     signals = batch * layout.signals
@@ -300,7 +375,8 @@ def problem(
     has_copies = has_few_rows or (not shares_halo and signals > 1 and rows < FEWEST_HALOS * halo)
     period = rows if shares_halo or has_copies else rows + halo
     total_rows = (signals - 1) * period + rows
-    row_blocks, block_of_rows, lane_groups = _split(layout, total_rows, n_workers)
+    split = _split if is_packed else _split_slabs
+    row_blocks, block_of_rows, lane_groups = split(layout, total_rows, n_workers)
     step, taps = geometry.input_step, layout.taps
     tap_block = min(taps, REDUCTION_BLOCK, 1 + STAGE_SIZE // (4 * step))
     copies = tap_block if has_copies else 0
@@ -309,11 +385,16 @@ def problem(
     stage_row = lines * 16
     fitting = max(1, min(REDUCTION_BLOCK // tap_block, STAGE_SIZE // (max(1, copies) * stage_row)))
     channel_block = visit = min(layout.reduced_channels, fitting) if tap_block == taps else 1
-    if has_few_rows and tap_block == taps and layout.reduced_channels * copies * stage_row <= STAGE_SIZE // 2:
+    is_all_staged = tap_block == taps and layout.reduced_channels * copies * stage_row <= STAGE_SIZE // 2
+    if is_packed and has_few_rows and is_all_staged:
         channel_block = layout.reduced_channels
     together = layout.blocks_together
-    acc_size = block_of_rows * -(-layout.blocks // together // lane_groups) * together * layout.width
-    scratch = acc_size + channel_block * max(1, copies) * stage_row + 2 * host().lanes(layout.dtype.itemsize)
+    most_lanes = -(-layout.blocks // together // lane_groups) * together * layout.width
+    acc_size = block_of_rows * most_lanes
+    slab = acc_size + channel_block * max(1, copies) * stage_row
+    depth = layout.reduced_channels if is_packed or block_of_rows < total_rows else channel_block
+    slab_size = 0 if is_packed else most_lanes * depth * taps
+    scratch = slab + slab_size + 2 * host().lanes(layout.dtype.itemsize)
     values = {
         ITEMS: layout.groups * row_blocks * lane_groups,
         ROW_BLOCKS: row_blocks,
@@ -354,5 +435,11 @@ def problem(
         OUTPUT_LENGTH: geometry.output_length,
         SCRATCH: scratch,
         IS_PLAIN_OUT: is_plain_out and geometry.is_interleaved and layout.signals == 1,
+        ROWS_OF_ITEM: block_of_rows if is_packed else total_rows,
+        FILTER_SIZE: layout.filter_size * layout.weight_parts,
+        IS_FULL: layout.is_full,
+        SLAB: slab,
+        DEPTH: depth,
     }
-    return np.array([int(values[k]) for k in range(len(values))], np.int64), scratch
+    places = () if is_packed else woven_places(layout, depth)
+    return np.array([*(int(values[k]) for k in range(len(values))), *places], np.int64), scratch

@@ -3,11 +3,9 @@
     product[row, (f, k)] = sum_c x[c, row] * weight[c, (f, k)]        out[f, stride*row + dilation*k] += product
 
 Lanes run along the caller's own (filter, tap) axis, rows along the input's samples, the reduction over channels alone.
-An item owns some filters of a group and all rows, so its sums overlap with nobody else's. Few rows take the weights
-from the caller's array in one pass; for more, a block of weights is first copied together, in long runs, because
-channels that lie a power of two apart would meet in one set of the cache.
+An item owns some filters of a group and all rows, so its sums overlap with nobody else's.
 
-Packing the 33 MB of a 1024 -> 512 (16, 8) layer takes about 15 ms, this path with one sample 2 or less.
+Packing the 33 MB of a 1024 -> 512 (16, 8) layer takes 5 ms, this path with one sample 2 or less.
 """
 
 import numpy as np
@@ -25,21 +23,22 @@ from numba_tconv.geometry import Geometry
 SMALLEST_WEIGHT = 1 << 16
 FEWEST_FILTERS = 16
 FEWEST_CHANNELS = 32
+# Up to here the rows need one or two passes over a block of weights: reading it in place is free. With more rows,
+# channels that lie a power of two apart would meet in one set of the cache, and packing them on the way is faster.
+MOST_ROWS = 16
 # Beyond, the products of one filter, or its full output, are too much to keep.
-MOST_ROWS = 512
 MOST_PRODUCTS = 1 << 20
 LONGEST_OUTPUT = 1 << 16
 
-# Up to here the rows need one or two passes over a block of weights: reading it in place is free.
-IN_PLACE_ROWS = 16
-IN_PLACE_CHANNELS, COPIED_CHANNELS = 16, 256
-IN_PLACE_PRODUCTS, COPIED_LANES = 1 << 17, 256
+CHANNELS_AT_ONCE = 16
+# Of an item: long runs are what the memory likes.
+PRODUCTS_OF_ITEM = 1 << 17
 
 (
     SIGNALS, LENGTH, IS_HALF, GROUPS, CHANNELS, FILTERS, FILTER_SIZE, PARTS,
-    SHARES, CHANNEL_BLOCK, IS_IN_PLACE, ACC_SIZE, STAGE_ROW, STAGE_SIZE, BLOCK_SIZE, SCRATCH,
+    SHARES, CHANNEL_BLOCK, ACC_SIZE, STAGE_ROW, STAGE_SIZE, BLOCK_SIZE, SCRATCH,
     STRIDE, DILATION, LEFT, FULL_LENGTH, OUTPUT_LENGTH,
-) = range(21)  # fmt: skip
+) = range(20)  # fmt: skip
 
 
 @jit.helper
@@ -93,7 +92,7 @@ def kernel(x_dtype, dtype, out_dtype):
                 start = first * weight_row + filter_from * filter_size
                 for lane in range(0, n_lanes, width):
                     here = min(width, n_lanes - lane)
-                    if problem[IS_IN_PLACE] and here == width:
+                    if here == width:
                         source, step = address(weight) + (start + lane) * itemsize, weight_row
                     else:
                         source, step = address(scratch) + block * itemsize, width
@@ -101,8 +100,8 @@ def kernel(x_dtype, dtype, out_dtype):
                             run_of_taps = address(weight) + (start + c * weight_row + lane) * itemsize
                             copy_bytes(address(scratch) + (block + c * width) * itemsize, run_of_taps, here * itemsize)
                             zero_run(scratch, block + c * width + here, width - here)
-                    # In place, sixteen channels are as many streams, each left alone for a while: without calling the
-                    # next few panels into the cache, cold weights took half as long again.
+                    # Sixteen channels are as many streams, each left alone for a while: without calling the next few
+                    # panels into the cache, cold weights took half as long again.
                     panel_rows(
                         scratch, (stage, problem[STAGE_ROW], 0), (source, step), (rows, count, 1),
                         (acc + lane, acc_row), channel == 0, (address(scratch), 0, 0, 1, 8 * width), R, V, lanes, 1,
@@ -137,11 +136,8 @@ def problem(layout: Layout, geometry: Geometry, batch: int, n_workers: int, *, i
     width = 2 * host().lanes(layout.dtype.itemsize)
     signals = batch * layout.signals
     rows = signals * geometry.length
-    is_in_place = rows <= IN_PLACE_ROWS
-    channel_block = min(layout.channels, IN_PLACE_CHANNELS if is_in_place else COPIED_CHANNELS)
-    # In place, long runs are what the memory likes; copied, the accumulators should stay in L2.
-    weight_row = layout.filters * layout.filter_size
-    shares = -(-rows * weight_row // IN_PLACE_PRODUCTS) if is_in_place else -(-weight_row // COPIED_LANES)
+    channel_block = min(layout.channels, CHANNELS_AT_ONCE)
+    shares = -(-rows * layout.filters * layout.filter_size // PRODUCTS_OF_ITEM)
     shares = min(layout.filters, -(-shares // n_workers) * n_workers)
     most_lanes = -(-layout.filters // shares) * layout.filter_size
     acc_size = rows * -(-most_lanes // width) * width
@@ -158,7 +154,6 @@ def problem(layout: Layout, geometry: Geometry, batch: int, n_workers: int, *, i
         PARTS: layout.parts,
         SHARES: shares,
         CHANNEL_BLOCK: channel_block,
-        IS_IN_PLACE: is_in_place,
         ACC_SIZE: acc_size,
         STAGE_ROW: stage_row,
         STAGE_SIZE: stage_size,
