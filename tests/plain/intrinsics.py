@@ -60,6 +60,13 @@ def panel_rows(scratch, A, B, counts, D, first, ahead, R, V, lanes, a_r):
                 sums += scratch[at] @ lines.reshape(n_j, width)
 
 
+def panel_pair(scratch, A, B, counts, D, first, b_ahead, R, V, lanes):
+    (b, b_i, distance), (d0, d_r) = B, D
+    for panel in range(2):
+        start, sums = b + panel * distance * scratch.itemsize, (d0 + panel * V * lanes, d_r)
+        panel_rows(scratch, A, (start, b_i), counts, sums, first, None, R, V, lanes, 1)
+
+
 def fir_tile(x, x_i, x_j, W, w0, n_i, n_j, bias, b0, out, ahead, S, V, lanes, unit, parts):
     width, size = V * lanes, W.itemsize
     pair = bias[b0 : b0 + parts]

@@ -16,17 +16,17 @@ SUM_VECTORS = 8
 
 
 def _accumulate(vectors, rows, columns, counts, accumulators, ahead, b_ahead=None, a_r=1):
-    """Emit the two reduction loops: `acc[r][v] += A[a0 + i*a_i + j*a_j + r*a_r] * B[b0 + i*b_i + j*b_j + v*lanes]`.
+    """Emit the two reduction loops: `acc[r][v] += A[a0 + i*a_i + j*a_j + r*a_r] * B[b_v + i*b_i + j*b_j]`.
 
-    `rows` and `columns` are `(pointer, offset, step of i, step of j)`, `counts` the trip counts of i and j. Meanwhile
-    lines travel into L2: for every i those from `ahead` on, (address or 0 for none, step of i in bytes, lines), and for
-    every j those `b_ahead` numbers behind B.
+    `rows` is `(pointer, offset, step of i, step of j)`, `columns` the same with the offset of every vector v. `counts`
+    are the trip counts of i and j. Meanwhile lines travel into L2: for every i those from `ahead` on, (address or 0 for
+    none, step of i in bytes, lines), and for every j those `b_ahead` numbers behind B.
     """
     builder = vectors.builder
-    (a, a0, a_i, a_j), (b, b0, b_i, b_j) = rows, columns
+    (a, a0, a_i, a_j), (b, b_vs, b_i, b_j) = rows, columns
     with cgutils.for_range(builder, counts[0]) as outer:
         a1 = builder.add(a0, builder.mul(outer.index, a_i))
-        b1 = builder.add(b0, builder.mul(outer.index, b_i))
+        b1 = builder.mul(outer.index, b_i)
         line, step, n_lines = ahead
         with builder.if_then(builder.icmp_signed("!=", line, vectors.index(0))):
             line = builder.add(line, builder.mul(outer.index, step))
@@ -36,12 +36,10 @@ def _accumulate(vectors, rows, columns, counts, accumulators, ahead, b_ahead=Non
             a2 = builder.add(a1, builder.mul(inner.index, a_j))
             b2 = builder.add(b1, builder.mul(inner.index, b_j))
             if b_ahead is not None:
-                for v in range(len(accumulators[0])):
-                    line = builder.gep(b, [builder.add(builder.add(b2, b_ahead), vectors.index(v * vectors.lanes))])
+                for b_v in b_vs:
+                    line = builder.gep(b, [builder.add(builder.add(b2, b_ahead), b_v)])
                     vectors.prefetch(builder.ptrtoint(line, vectors.intp))
-            lanes = [
-                vectors.load(b, builder.add(b2, vectors.index(v * vectors.lanes))) for v in range(len(accumulators[0]))
-            ]
+            lanes = [vectors.load(b, builder.add(b2, b_v)) for b_v in b_vs]
             for r, row in enumerate(accumulators):
                 scalar = builder.load(builder.gep(a, [builder.add(a2, vectors.index(r * a_r))]))
                 scalar = vectors.splat(scalar)
@@ -72,6 +70,28 @@ def _panel_tile(vectors, rows, columns, counts, target, first, shape, ahead):
         vectors.store(builder.load(acc[r][v]), d, at(r, v))
 
 
+def _panel_rows(vectors, data, rows, columns, counts, target, first, ahead, shape):
+    """Emit tiles of `shape` (R, V, step a_r) and less high ones, one below the other, until all rows are done."""
+    builder, (n_rows, n_vectors, a_r) = vectors.builder, shape
+    (a0, a_i, a_j), (n, *reduction), (d0, d_r), (line, h_i, h_r, n_lines, b_ahead) = rows, counts, target, ahead
+    row = cgutils.alloca_once_value(builder, vectors.index(0))
+    for height in sorted({n_rows, n_rows // 2 or 1, n_rows // 3 or 1, n_rows // 4 or 1, 2, 1}, reverse=True):
+        condition, body, after = (builder.append_basic_block(name) for name in ("fits", "tile", "after"))
+        builder.branch(condition)
+        builder.position_at_end(condition)
+        end = builder.add(builder.load(row), vectors.index(height))
+        builder.cbranch(builder.icmp_signed("<=", end, n), body, after)
+        builder.position_at_end(body)
+        at = builder.load(row)
+        sums = (data, builder.add(d0, builder.mul(at, d_r)), d_r)
+        samples = (data, builder.add(a0, builder.mul(at, vectors.index(a_r))), a_i, a_j)
+        lines = (builder.add(line, builder.mul(at, h_r)), h_i, n_lines, b_ahead if height < n_rows else None)
+        _panel_tile(vectors, samples, columns, reduction, sums, first, (height, n_vectors, a_r), lines)
+        builder.store(builder.add(at, vectors.index(height)), row)
+        builder.branch(condition)
+        builder.position_at_end(after)
+
+
 @intrinsic(prefer_literal=True)
 def panel_rows(typingctx, scratch, A, B, counts, D, first, ahead, R, V, lanes, a_r):
     """`D[d0 + r*d_r + v] (+)= sum_{i<I, j<J} A[a0 + i*a_i + j*a_j + r*a_r] * B[i*b_i + j*V*lanes + v]`, v < V*lanes.
@@ -88,28 +108,39 @@ def panel_rows(typingctx, scratch, A, B, counts, D, first, ahead, R, V, lanes, a
     def codegen(context, builder, sig, args):
         n_rows, n_vectors, n_lanes, row_step = (sig.args[k].literal_value for k in (7, 8, 9, 10))
         vectors = Vectors(context, builder, context.get_value_type(sig.args[0].dtype), n_lanes)
-        data = data_of(context, builder, sig, args, 0)
-        (a0, a_i, a_j), (b, b_i), (n, *reduction), (d0, d_r), (line, h_i, h_r, n_lines, b_ahead) = (
-            cgutils.unpack_tuple(builder, args[k]) for k in (1, 2, 3, 4, 6)
-        )
+        rows, (b, b_i), counts, target, ahead = (cgutils.unpack_tuple(builder, args[k]) for k in (1, 2, 3, 4, 6))
         b = builder.inttoptr(b, vectors.scalar.as_pointer())
-        columns = (b, vectors.index(0), b_i, vectors.index(n_vectors * n_lanes))
-        row = cgutils.alloca_once_value(builder, vectors.index(0))
-        for height in sorted({n_rows, n_rows // 2, n_rows // 3, n_rows // 4 or 1, 2, 1}, reverse=True):
-            condition, body, after = (builder.append_basic_block(name) for name in ("fits", "tile", "after"))
-            builder.branch(condition)
-            builder.position_at_end(condition)
-            end = builder.add(builder.load(row), vectors.index(height))
-            builder.cbranch(builder.icmp_signed("<=", end, n), body, after)
-            builder.position_at_end(body)
-            at = builder.load(row)
-            target = (data, builder.add(d0, builder.mul(at, d_r)), d_r)
-            rows = (data, builder.add(a0, builder.mul(at, vectors.index(row_step))), a_i, a_j)
-            lines = (builder.add(line, builder.mul(at, h_r)), h_i, n_lines, b_ahead if height < n_rows else None)
-            _panel_tile(vectors, rows, columns, reduction, target, args[5], (height, n_vectors, row_step), lines)
-            builder.store(builder.add(at, vectors.index(height)), row)
-            builder.branch(condition)
-            builder.position_at_end(after)
+        columns = (b, [vectors.index(v * n_lanes) for v in range(n_vectors)], b_i, vectors.index(n_vectors * n_lanes))
+        data = data_of(context, builder, sig, args, 0)
+        _panel_rows(vectors, data, rows, columns, counts, target, args[5], ahead, (n_rows, n_vectors, row_step))
+        return context.get_dummy_value()
+
+    return sig, codegen
+
+
+@intrinsic(prefer_literal=True)
+def panel_pair(typingctx, scratch, A, B, counts, D, first, b_ahead, R, V, lanes):
+    """Do what `panel_rows` does for two panels at once, the second one so many numbers behind the first.
+
+    `B = (address, b_i, distance)`, and the sums of the second panel stand beside those of the first. For few rows,
+    which take as long as the panels come from memory: a core reads two runs faster than one.
+    """
+    sig = types.void(scratch, A, B, counts, D, types.boolean, b_ahead, R, V, lanes)
+
+    def codegen(context, builder, sig, args):
+        n_rows, n_vectors, n_lanes = (sig.args[k].literal_value for k in (7, 8, 9))
+        vectors = Vectors(context, builder, context.get_value_type(sig.args[0].dtype), n_lanes)
+        rows, (b, b_i, distance), counts, target = (cgutils.unpack_tuple(builder, args[k]) for k in (1, 2, 3, 4))
+        b = builder.inttoptr(b, vectors.scalar.as_pointer())
+        places = [vectors.index(v * n_lanes) for v in range(n_vectors)]
+        places += [builder.add(distance, place) for place in places]
+        columns = (b, places, b_i, vectors.index(n_vectors * n_lanes))
+        none = vectors.index(0)
+        data = data_of(context, builder, sig, args, 0)
+        _panel_rows(
+            vectors, data, rows, columns, counts, target, args[5], (none, none, none, none, args[6]),
+            (n_rows, 2 * n_vectors, 1),
+        )  # fmt: skip
         return context.get_dummy_value()
 
     return sig, codegen
@@ -147,7 +178,7 @@ def fir_tile(typingctx, x, x_i, x_j, W, w0, I, J, bias, b0, out, ahead, S, V, la
         _accumulate(
             vectors,
             (w, args[4], builder.mul(args[6], step), step),
-            (x, vectors.index(0), args[1], args[2]),
+            (x, [vectors.index(v * n_lanes) for v in range(n_vectors)], args[1], args[2]),
             (args[5], args[6]),
             acc,
             (*cgutils.unpack_tuple(builder, args[10]), vectors.index(n_vectors)),
