@@ -5,7 +5,8 @@
 Work is cut into items of (group, block of rows, group of lane panels). An item walks the reduction in blocks: it stages
 the samples of a few channels (zeros at the borders, cast, contiguous), and runs the register tile over its rows and
 panels, so that a panel's block is reused from L1 by all rows and the accumulators stay in L2. Then the epilogue
-adds the bias, crops, interleaves and stores.
+adds the bias, crops, interleaves and stores. An item of a single call may have all rows, block by block, and pack its
+own panels first.
 
 All signals of a batch lie behind each other as one long row axis with the halo's zeros between them, so that sixteen
 signals of 33 rows fill the tiles as well as one of 528; rows inside a halo are computed and never stored.
@@ -227,6 +228,7 @@ def kernel(x_dtype, dtype, out_dtype, V, is_packed):
     lanes, R = host().lanes(dtype.itemsize), host().panel_rows
     width, itemsize, pair_rows = V * lanes, dtype.itemsize, R // 2
 
+    # In one piece: with the loops over panels as a helper that takes the tile's shape, it compiled a third longer.
     def run(x, weights, bias, out, scratch, problem, turns, worker):
         reduced, taps, step = problem[REDUCED], problem[TAPS], problem[STEP]
         blocks, lane_groups, stage_row = problem[BLOCKS], problem[LANE_GROUPS], problem[STAGE_ROW]
@@ -295,21 +297,18 @@ def kernel(x_dtype, dtype, out_dtype, V, is_packed):
                                 # keep two, for in the outer one the next samples of every channel are prefetched.
                                 if last - first < FEW_ROWS and copies == taps and is_long:
                                     counts = last - first, 1, visit * taps
-                                is_first, start = channel + c + tap == 0, panels + (panel + c * taps) * width * itemsize
-                                samples, sums = (
-                                    (stage + reach + c * a_i, a_i, a_j),
-                                    (acc + (block - block_from) * width, acc_row),
-                                )
+                                A = stage + reach + c * a_i, a_i, a_j
+                                at = panels + (panel + c * taps) * width * itemsize
+                                D = acc + (block - block_from) * width, acc_row
+                                is_first = channel + c + tap == 0
                                 if is_pair:
-                                    panel_pair(
-                                        scratch, samples, (start, taps * width, depth * taps * width), counts, sums,
-                                        is_first, panel_ahead, pair_rows, V, lanes,
-                                    )  # fmt: skip
+                                    B = at, taps * width, depth * taps * width
+                                    panel_pair(scratch, A, B, counts, D, is_first, panel_ahead, pair_rows, V, lanes)
                                 else:
+                                    lines = ahead, steps[0], steps[1], 1, panel_ahead
                                     panel_rows(
-                                        scratch, samples, (start, taps * width), counts, sums, is_first,
-                                        (ahead, steps[0], steps[1], 1, panel_ahead), R, V, lanes, 1,
-                                    )  # fmt: skip
+                                        scratch, A, (at, taps * width), counts, D, is_first, lines, R, V, lanes, 1
+                                    )
                                 ahead, steps = address(scratch), (0, 0)
                             block += 2 if is_pair else 1
                 _store(
