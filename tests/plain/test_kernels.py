@@ -60,8 +60,8 @@ MORE = {
     "packed on the way, one behind the other": Case(1, 1, 9, 1, 130, 17, 36, dilation=5),
     "packed on the way, complex taps": Case(2, 1, 5, 24, 5, 9, 2, x_dtype="complex64", weight_dtype="complex64"),
     "read in place": Case(1, 1, 40, 20, 16, 1, 8, padding=4, bias_dtype="float32"),
-    "read in place, several samples": Case(3, 1, 40, 21, 15, 9, 8, padding=(3, 9), x_layout="stepped"),
-    "read in place, taps apart": Case(2, 2, 40, 17, 5, 9, 2, dilation=3, output_padding=2, bias_dtype="float32"),
+    "read in place, several samples": Case(3, 1, 40, 21, 15, 5, 8, padding=(3, 9), x_layout="stepped"),
+    "read in place, taps apart": Case(2, 2, 40, 17, 5, 7, 2, dilation=3, output_padding=2, bias_dtype="float32"),
 }
 
 
@@ -71,8 +71,11 @@ def test_more(name, monkeypatch):
     small = {"REDUCTION_BLOCK": 8, "FEWEST_WEIGHTS": 1 << 9, "FEWEST_ROWS": 24, "BLOCK_SIZE": 256, "BLOCK_LANES": 4}
     for constant, value in small.items():
         monkeypatch.setattr(panels, constant, value)
+    # Each on its own path, or the call fails.
     if name.startswith("packed on the way"):
         monkeypatch.setattr(forward, "pack", None)
+    if name.startswith("read in place"):
+        monkeypatch.setattr(panels, "packs_on_the_way", None)
     for module in (grad_weight, grad_x):
         monkeypatch.setattr(module, "LINE_BYTES", 1 << 11)
     check_forward(MORE[name])
