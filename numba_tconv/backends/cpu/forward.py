@@ -110,15 +110,15 @@ def forward_once(
     layout: Layout, geometry: Geometry, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, out: np.ndarray
 ) -> None:
     """`forward` with weights (in_channels, filters of a group, filter_size) that are not packed yet."""
-    if x.shape[0] == 0:
-        return
     batch = x.shape[0]
+    if batch == 0:
+        return
     if scatter.serves(layout, geometry, batch, weight):
         x_parts, out_parts = in_parts(x), in_parts(out)
         dtypes = (x_parts.dtype, layout.dtype, out_parts.dtype)
         call = _scatter_call(layout, geometry, batch, dtypes, x.dtype.char == "e")
         _launch(call, layout.dtype, x_parts, weight.reshape(-1), bias, out_parts)
-    elif panels.packs_on_the_way(layout, geometry, batch, threads.workers(weight.size * batch * geometry.rows)):
+    elif panels.packs_on_the_way(layout, geometry, batch):
         _forward(layout, geometry, x, flat_real(layout, weight), bias, out, is_packed=False)
     else:
         forward(layout, geometry, x, pack(layout, weight), bias, out)

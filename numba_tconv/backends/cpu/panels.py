@@ -15,7 +15,7 @@ signals of 33 rows fill the tiles as well as one of 528; rows inside a halo are 
 import numpy as np
 from numba import literally
 
-from numba_tconv.backends.cpu import jit
+from numba_tconv.backends.cpu import jit, threads
 from numba_tconv.backends.cpu.layout import Layout
 from numba_tconv.backends.cpu.moves import copy_rows, weave_tile
 from numba_tconv.backends.cpu.pack import pack_runs, pack_woven, woven_places
@@ -346,14 +346,15 @@ def _split(layout: Layout, total_rows: int, n_workers: int) -> tuple[int, int, i
     return -(-total_rows // block_of_rows), block_of_rows, lane_groups
 
 
-def packs_on_the_way(layout: Layout, geometry: Geometry, batch: int, n_workers: int) -> bool:
+def packs_on_the_way(layout: Layout, geometry: Geometry, batch: int) -> bool:
     """Whether items should pack the weights of a single call: worth it, and no worker waits long for another."""
+    if layout.is_fir or layout.size < FEWEST_WEIGHTS:  # a small call asks no more than that
+        return False
     rows = batch * layout.signals * geometry.rows
+    n_workers = threads.workers(rows * layout.size)
     units, lanes = layout.blocks // layout.blocks_together, layout.width * layout.blocks_together
     return (
-        not layout.is_fir
-        and layout.size >= FEWEST_WEIGHTS
-        and lanes * layout.reduced_channels * layout.taps * layout.dtype.itemsize <= SLAB_BYTES
+        lanes * layout.reduced_channels * layout.taps * layout.dtype.itemsize <= SLAB_BYTES
         and (layout.groups * units % n_workers == 0 or layout.groups * units >= 4 * n_workers)
         and rows <= (MOST_SLAB_ROWS if layout.groups * units * lanes >= 3 * n_workers * BLOCK_LANES else FEWEST_ROWS)
     )
@@ -364,7 +365,7 @@ def _split_slabs(layout: Layout, total_rows: int, n_workers: int) -> tuple[int, 
     units, width = layout.blocks // layout.blocks_together, layout.width * layout.blocks_together
     lane_bytes = layout.reduced_channels * layout.taps * layout.dtype.itemsize
     most_lanes = min(BLOCK_LANES, SLAB_BYTES // lane_bytes)
-    lane_groups = -(-units * width // max(1, most_lanes))
+    lane_groups = -(-units * width // most_lanes)
     lane_groups = min(units, -(-lane_groups // n_workers) * n_workers)
     rows = max(FEWEST_ROWS, BLOCK_SIZE // (-(-units // lane_groups) * width))
     blocks = -(-total_rows // rows)
