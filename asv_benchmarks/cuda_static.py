@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from asv_benchmarks.workloads import WORKLOADS, Workload
+from numba_tconv.compiling import without_garbage_collection
 from numba_tconv.geometry import geometry
 
 CAPABILITIES = ((7, 5), (8, 0), (9, 0), (10, 0))
@@ -119,7 +120,8 @@ def code(variant: Variant, capability: tuple[int, int]) -> Code:
     """Compile and assemble a kernel, and read what became of it."""
     kernel = variant.make()
     bounds = kernel.targetoptions["launch_bounds"]
-    ptx, _ = cuda.compile_ptx(kernel.py_func, variant.arguments, cc=capability, launch_bounds=bounds)
+    with without_garbage_collection():
+        ptx, _ = cuda.compile_ptx(kernel.py_func, variant.arguments, cc=capability, launch_bounds=bounds)
     cubin, log = assemble(ptx, capability)
     figures = {name: int(found[1]) if (found := re.search(pattern, log)) else 0 for name, pattern in FIGURES.items()}
     spilled = figures.pop("stores") + figures.pop("loads")

@@ -35,14 +35,15 @@ rng = np.random.default_rng(0)
 SIGNAL = rng.standard_normal((1, 60_000)).astype(np.float32), rng.standard_normal((1, 1, 41)).astype(np.float32)
 LAYER = rng.standard_normal((3, 20, 200)).astype(np.float32), rng.standard_normal((20, 40, 8)).astype(np.float32)
 WIDE = rng.standard_normal((1, 64, 20)).astype(np.float32), rng.standard_normal((64, 80, 16)).astype(np.float32)
+PROBLEMS = [SIGNAL, LAYER, WIDE]
 
 
 def compute():
-    return [conv_transpose1d(x, weight, stride=4) for x, weight in (SIGNAL, LAYER, WIDE)]
+    return [conv_transpose1d(x, weight, stride=4) for x, weight in PROBLEMS]
 
 
 def check(results):
-    for (x, weight), y in zip((SIGNAL, LAYER, WIDE), results, strict=True):
+    for (x, weight), y in zip(PROBLEMS, results, strict=True):
         expected = zero_insertion(x, weight, stride=4)
         assert np.max(abs(y - expected)) < 1e-5 * np.max(abs(expected))
 
@@ -295,7 +296,7 @@ from cases import LARGE
 for case in LARGE.values():
     arrays = case.arrays()
     expected = None
-    for n in (1, 2, 3, 7):
+    for n in (1, 2, 7):
         numba.set_num_threads(n)
         y = conv_transpose1d(*arrays, **case.options)
         expected = y if expected is None else expected
@@ -305,6 +306,9 @@ for case in LARGE.values():
 
 
 # -- cache ---------------------------------------------------------------------------------------------------------
+
+# What becomes of the cache is no question of the path, and one compiles faster than three.
+ONE_PATH = "del PROBLEMS[1:]\n"
 
 
 def files_below(folder):
@@ -355,14 +359,14 @@ for stride in (2, 4):
 
 
 def test_the_cache_can_be_turned_off(tmp_path):
-    run_code("check(compute())", NUMBA_CACHE_DIR=tmp_path, NUMBA_TCONV_CACHE=0)
+    run_code(f"{ONE_PATH}check(compute())", NUMBA_CACHE_DIR=tmp_path, NUMBA_TCONV_CACHE=0)
     assert not files_below(tmp_path)
 
 
 def test_no_folder_for_the_cache(tmp_path):
     """`NUMBA_CACHE_DIR` is below a regular file."""
     (tmp_path / "file").write_text("")
-    run_code("check(compute())", NUMBA_CACHE_DIR=tmp_path / "file" / "cache")
+    run_code(f"{ONE_PATH}check(compute())", NUMBA_CACHE_DIR=tmp_path / "file" / "cache")
 
 
 def test_no_folder_for_the_cache_beside_the_package(tmp_path):
@@ -375,7 +379,7 @@ def test_no_folder_for_the_cache_beside_the_package(tmp_path):
     home = tmp_path / "file" / "home"
     code = "import numba_tconv; assert numba_tconv.__file__.startswith(sys.argv[1]); check(compute())"
     run(
-        *("-c", SETUP + code, tmp_path),
+        *("-c", SETUP + ONE_PATH + code, tmp_path),
         package=tmp_path,
         NUMBA_CACHE_DIR=None,
         HOME=home,
@@ -392,16 +396,16 @@ import shutil
 check(compute())
 shutil.rmtree(os.environ["NUMBA_CACHE_DIR"])
 open(os.environ["NUMBA_CACHE_DIR"], "w").close()
-results = [conv_transpose1d(x.astype(float), weight, stride=4) for x, weight in (SIGNAL, LAYER, WIDE)]
+results = [conv_transpose1d(x.astype(float), weight, stride=4) for x, weight in PROBLEMS]
 check(results)
 """
-    run_code(code, NUMBA_CACHE_DIR=tmp_path / "cache")
+    run_code(ONE_PATH + code, NUMBA_CACHE_DIR=tmp_path / "cache")
 
 
 @pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
 def test_broken_file_in_the_cache(suffix, tmp_path):
     """As a full disk or a power failure may leave it."""
-    code = "y = conv_transpose1d(*SIGNAL, stride=4); assert abs(y).max() > 1"
+    code = f"{ONE_PATH}check(compute())"
     run_code(code, NUMBA_CACHE_DIR=tmp_path)
     for path in files_below(tmp_path):
         if path.suffix == suffix:
@@ -429,7 +433,9 @@ from numba_tconv.backends.cpu.target import host
 assert host().name == sys.argv[1], host()
 rng = random.Random(0)
 single, double, half = ("float32", "float32"), ("float64", "float64"), ("float16", "float16")
-kinds = [single, single, double, half, ("complex64", "float32"), ("complex128", "complex128")]
+kinds = [single, single, double, ("complex64", "float32")]
+if host().name == "SSE":  # compiling takes most of the time, and its vectors are the ones with fewest lanes
+    kinds += [half, ("complex128", "complex128")]
 cases = [random_case(rng, kind) for kind in kinds for _ in range(10)]
 for case in [*cases, *(LARGE[name] for name in sys.argv[2:])]:
     arrays = case.arrays()
@@ -530,7 +536,7 @@ def copy(array):
     result[...] = array
     return result
 
-for case in [*random_cases(109, 400), *LARGE.values()]:
+for case in [*random_cases(109, 200), *LARGE.values()]:
     print(case, flush=True)  # the last one printed is the one that crashed
     case = replace(case, x_layout="contiguous", weight_layout="contiguous")
     arrays = [copy(array) for array in case.arrays()]
