@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from numba_tconv import ConvTranspose1d, conv_transpose1d, conv_transpose1d_backward, reference
+from numba_tconv.backends.cpu import backward
 
 NAMES = ("x", "weight", "bias")
 # (dtype of x, of weight, of grad_output); every other one would compile kernels of its own, for seconds.
@@ -64,6 +65,27 @@ def test_random_cases(kind):
         except Exception as error:
             error.add_note(repr(case))
             raise
+
+
+@pytest.mark.parametrize("kind", [KINDS[0], KINDS[1], KINDS[2], KINDS[4], KINDS[8]], ids="-".join)
+def test_channels_that_see_no_other(kind, monkeypatch):
+    """Their gradient of x is a change of rate, but for what that cannot do: dilation, a long crop, float16."""
+    rng, filtered = random.Random("-".join(kind)), []  # noqa: S311
+    run = backward.Bank.run
+    monkeypatch.setattr(backward.Bank, "run", lambda *arguments: filtered.append(run(*arguments)))
+    for _ in range(COUNT):
+        size, length = rng.choice((1, 2, 5, 16, 41)), rng.choice((1, 2, 15, 40, 150, 700))
+        left, right = (rng.randint(0, size), rng.randint(0, size)) if length > 2 * size else (0, 0)
+        case = Case(
+            rng.choice((None, 1, 3)), rng.choice((1, 2, 5, 40)), 1, 1, size, length, rng.choice((1, 2, 3, 4, 8, 17)),
+            padding=(left, right), dilation=rng.choice((1, 1, 1, 2)), x_dtype=kind[0], weight_dtype=kind[1],
+            x_layout=rng.choice(list(LAYOUTS)), out_layout=rng.choice(list(LAYOUTS)), seed=rng.randrange(1 << 30),
+        )  # fmt: skip
+        before = len(filtered)
+        check(case, grad_output(case, kind[2]))
+        is_filtered = kind[0] != "float16" and case.dilation == 1 and left < size
+        assert len(filtered) - before == is_filtered, case
+    assert len(filtered) > COUNT // 2 or kind[0] == "float16"
 
 
 def test_random_cases_are_varied():
@@ -125,6 +147,8 @@ MORE = {
     "one tap": Case(2, 1, 300, 40, 1, 700),
     "many short signals": Case(80, 1, 60, 30, 16, 8, 8, padding=4),
     "rows and lanes of several blocks": Case(2, 1, 600, 50, 12, 600, 6, padding=3),
+    "one signal": Case(1, 1, 1, 1, 41, 40_000, 4, padding=(20, 17)),
+    "signals that see no other": Case(3, 70, 1, 1, 15, 500, 4, padding=5),
 }
 CASES = {**LARGE, **MORE}
 

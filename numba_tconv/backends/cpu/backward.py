@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from numba_tconv.backends.cpu import grad_bias, grad_weight, grad_x, products, threads
+from numba_tconv.backends.cpu.polyphase import Bank
 from numba_tconv.backends.cpu.products import vectors_of
-from numba_tconv.backends.cpu.staging import in_parts
+from numba_tconv.backends.cpu.staging import in_parts, part_dtype
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.geometry import Geometry
 
@@ -62,8 +63,15 @@ def input_gradient(
         grad_output, g_is_complex = grad_output.astype(out.dtype), True
     if not g_is_complex:
         weight = weight.real
+    channels, filters, filter_size = weight.shape
+    is_alone = channels == groups and filters == geometry.dilation == 1 and geometry.left < filter_size
+    if is_alone and part_dtype(out.dtype) == dtype and is_complex == g_is_complex:
+        # A signal that sees no other is filtered and decimated. 1 x 1e6 samples, stride 2, 41 taps: 9.9 ms as a product
+        # of matrices with one row, 2.4 so; 4 x 64 x 1,024, stride 4, 15 taps: 1.9 and 1.0.
+        bank = Bank(weight[:, 0, ::-1].conj(), 1, geometry.stride, out.dtype, is_complex=is_complex)
+        bank.run(grad_output, filter_size - 1 - geometry.left, out)
+        return
     parts = _parts(weight.dtype.kind == "c", g_is_complex, is_complex)
-    channels, filters, _ = weight.shape
     lanes = host().lanes(dtype.itemsize)
     vectors = vectors_of(out.shape[0] * geometry.length, lanes)
     n_workers = threads.workers(_work(geometry, out.shape[0], weight, parts))

@@ -41,11 +41,18 @@ def _stage_planes(x, scratch, at, problem, x_start, first, planes, count, lanes)
     """Stage `x[first + STEP*m + s]` for m < count, a plane for every s < planes; zeros beyond the signal."""
     step, unit, row, itemsize = problem[STEP], problem[X_UNIT], problem[PLANE_ROW], scratch.itemsize
     source, square = address(x) + x_start + first * unit * itemsize, unit * planes - lanes
-    woven, is_taken_apart = 0, step * unit <= MOST_WOVEN and planes == step
-    if problem[IS_PLAIN_X] and first >= 0 and (is_taken_apart or square >= 0):
-        # Those whose samples lie inside the signal altogether.
-        woven = min(count, max(0, (problem[LENGTH] - first - planes) // step + 1)) // lanes * lanes
-    for m in range(0, woven, lanes):
+    begin, end, is_taken_apart = 0, 0, step * unit <= MOST_WOVEN and planes == step
+    if problem[IS_PLAIN_X] and (is_taken_apart or square >= 0):
+        # Periods whose samples lie inside the signal altogether: from a vector of them on. All others are staged number
+        # by number: of 256 signals of 4,096 samples, every fourth kept, that was all while the first had to be inside.
+        begin = min(count, max(0, -(first // step)))
+        end = min(count, max(0, (problem[LENGTH] - first - planes) // step + 1))
+        if end - begin < lanes:
+            begin = end = 0
+    m_next = begin
+    while m_next < end:
+        # The last vector overlaps the one before; so does the second, for all but the first are whole cache lines.
+        m, m_next = min(m_next, end - lanes), (m_next // lanes + 1) * lanes
         period = source + m * step * unit * itemsize
         if is_taken_apart:
             deinterleave(period, address(scratch) + (at + m) * itemsize, row, scratch, step * unit, literally(lanes))
@@ -54,12 +61,13 @@ def _stage_planes(x, scratch, at, problem, x_start, first, planes, count, lanes)
                 s = min(s_next, square)
                 target = address(scratch) + (at + s * row + m) * itemsize
                 transpose(period + s * itemsize, step * unit, target, row, scratch, literally(lanes))
-    for s in range(planes):
-        for part in range(unit):
-            stage_every(
-                x, x_start + part * x.strides[3], first + step * woven + s, step, count - woven, problem[LENGTH],
-                False, scratch, at + (s * unit + part) * row + woven,
-            )  # fmt: skip
+    for m, periods in ((0, begin), (end, count - end)):
+        for s in range(planes):
+            for part in range(unit):
+                stage_every(
+                    x, x_start + part * x.strides[3], first + step * m + s, step, periods, problem[LENGTH], False,
+                    scratch, at + (s * unit + part) * row + m,
+                )  # fmt: skip
 
 
 @jit.helper
@@ -71,9 +79,11 @@ def _store(out, scratch, sums, problem, out_start, first_period, periods, first_
     is_woven = period * unit <= MOST_WOVEN
     woven = 0
     if problem[IS_PLAIN_OUT] and (is_woven or phases * unit >= lanes):
-        # Periods whose phases lie inside the output altogether.
-        woven = min(periods, max(0, (size - first - phases) // period + 1)) // lanes * lanes
-    for m in range(0, woven, lanes):
+        # Periods whose phases lie inside the output altogether, from a vector of them on.
+        woven = min(periods, max(0, (size - first - phases) // period + 1))
+        woven = woven if woven >= lanes else 0
+    for m_next in range(0, woven, lanes):
+        m = min(m_next, woven - lanes)  # the last vector overlaps the one before
         source = address(scratch) + (sums + m) * itemsize
         target = address(out) + out_start + (first + m * period) * unit * itemsize
         if is_woven:
