@@ -20,7 +20,7 @@ def serves(device: str, shape: Geometry, x: Any, weight: Any, filters: int, **ot
     is_small = (
         device != "cuda" and type(x) is type(weight) is np.ndarray and x.size * weight.size < FEWEST_PRODUCTS // 4
     )
-    if is_small and not others:
+    if is_small and (not others or all(type(array) is np.ndarray for array in others.values())):
         return False
     if is_on_gpu(x):
         check_on_gpu(device)
