@@ -65,7 +65,8 @@ def input_gradient(
         weight = weight.real
     channels, filters, filter_size = weight.shape
     is_alone = channels == groups and filters == geometry.dilation == 1 and geometry.left < filter_size
-    if is_alone and part_dtype(out.dtype) == dtype and is_complex == g_is_complex:
+    has_one_dtype = part_dtype(grad_output.dtype) == part_dtype(out.dtype) == dtype and is_complex == g_is_complex
+    if is_alone and has_one_dtype:
         # A signal that sees no other is filtered and decimated. 1 x 1e6 samples, stride 2, 41 taps: 9.9 ms as a product
         # of matrices with one row, 2.4 so; 4 x 64 x 1,024, stride 4, 15 taps: 1.9 and 1.0.
         bank = Bank(weight[:, 0, ::-1].conj(), 1, geometry.stride, out.dtype, is_complex=is_complex)
