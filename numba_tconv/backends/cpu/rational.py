@@ -43,15 +43,15 @@ def _stage_planes(x, scratch, at, problem, x_start, first, planes, count, lanes)
     source, square = address(x) + x_start + first * unit * itemsize, unit * planes - lanes
     begin, end, is_taken_apart = 0, 0, step * unit <= MOST_WOVEN and planes == step
     if problem[IS_PLAIN_X] and (is_taken_apart or square >= 0):
-        # Periods whose samples lie inside the signal altogether: from a vector of them on. All others are staged number
-        # by number: of 256 signals of 4,096 samples, every fourth kept, that was all while the first had to be inside.
+        # Periods whose samples lie inside the signal altogether, if they are a vector or more. The others are staged
+        # number by number: of 256 signals of 4,096 samples, that was all of them while the first had to lie inside.
         begin = min(count, max(0, -(first // step)))
         end = min(count, max(0, (problem[LENGTH] - first - planes) // step + 1))
         if end - begin < lanes:
             begin = end = 0
     m_next = begin
     while m_next < end:
-        # The last vector overlaps the one before; so does the second, for all but the first are whole cache lines.
+        # Vectors are whole cache lines, but for the first and the last one, which overlap their neighbours.
         m, m_next = min(m_next, end - lanes), (m_next // lanes + 1) * lanes
         period = source + m * step * unit * itemsize
         if is_taken_apart:
