@@ -60,6 +60,17 @@ def panel_rows(scratch, A, B, counts, D, first, ahead, R, V, lanes, a_r):
                 sums += scratch[at] @ lines.reshape(n_j, width)
 
 
+def dot_rows(scratch, A, B, counts, D, first, R, C, lanes):
+    (a, a_r), (b0, b_c), (columns, count), (d0, d_r) = A, B, counts, D
+    assert count % lanes == 0
+    for r in range(R):
+        row, sums = view(a + r * a_r * scratch.itemsize, count, scratch.dtype), numbers(scratch, d0 + r * d_r, columns)
+        if first:
+            sums[:] = 0
+        for c in range(columns):
+            sums[c] += row @ numbers(scratch, b0 + c * b_c, count)
+
+
 def panel_pair(scratch, A, B, counts, D, first, b_ahead, R, V, lanes):
     (b, b_i, distance), (d0, d_r) = B, D
     for panel in range(2):

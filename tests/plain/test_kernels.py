@@ -6,7 +6,7 @@ import scipy.signal
 from cases import Case, assert_close, assert_gradients_close, random_values, small_cases
 
 from numba_tconv import conv_transpose1d, conv_transpose1d_backward, upfirdn
-from numba_tconv.backends.cpu import forward, grad_weight, grad_x, panels, scatter
+from numba_tconv.backends.cpu import dots, forward, grad_weight, grad_x, panels, scatter
 from numba_tconv.backends.cpu.staging import float_to_half, half_to_float
 
 CASES = small_cases(5, 200, 20_000)
@@ -37,7 +37,8 @@ def test_forward(number):
 
 
 @pytest.mark.parametrize("number", range(0, len(CASES), 2))
-def test_gradients(number):
+def test_gradients(number, monkeypatch):
+    monkeypatch.setattr(dots, "serves", lambda *_: number % 4 == 0)
     check_gradients(CASES[number])
 
 
@@ -76,8 +77,9 @@ def test_more(name, monkeypatch):
         monkeypatch.setattr(forward, "pack", None)
     if name.startswith("read in place"):
         monkeypatch.setattr(panels, "packs_on_the_way", None)
-    for module in (grad_weight, grad_x):
+    for module in (grad_weight, grad_x, dots):
         monkeypatch.setattr(module, "LINE_BYTES", 1 << 11)
+    monkeypatch.setattr(dots, "WINDOW_NUMBERS", 1 << 10)
     check_forward(MORE[name])
     check_gradients(MORE[name])
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from numba_tconv.backends.cpu import grad_bias, grad_weight, grad_x, products, threads
+from numba_tconv.backends.cpu import dots, grad_bias, grad_weight, grad_x, products, threads
 from numba_tconv.backends.cpu.polyphase import Bank
 from numba_tconv.backends.cpu.products import vectors_of
 from numba_tconv.backends.cpu.staging import in_parts, part_dtype
@@ -45,6 +45,7 @@ def _aligned(size: int, dtype: np.dtype) -> np.ndarray:
 
 
 _x_problem = lru_cache(maxsize=4096)(grad_x.problem)
+_few_samples_problem = lru_cache(maxsize=4096)(dots.problem)
 _weight_problem = lru_cache(maxsize=4096)(grad_weight.problem)
 
 
@@ -73,15 +74,17 @@ def input_gradient(
         bank.run(grad_output, filter_size - 1 - geometry.left, out)
         return
     parts = _parts(weight.dtype.kind == "c", g_is_complex, is_complex)
-    lanes = host().lanes(dtype.itemsize)
-    vectors = vectors_of(out.shape[0] * geometry.length, lanes)
     n_workers = threads.workers(_work(geometry, out.shape[0], weight, parts))
-    integers, scratch = _x_problem(
-        geometry, dtype, vectors, n_workers, batch=out.shape[0], groups=groups, channels=channels // groups,
-        filters=filters, is_half=grad_output.dtype.char == "e", **parts._asdict(),
-    )  # fmt: skip
     g, out = in_parts(grad_output), in_parts(out)
-    kernel = grad_x.kernel(g.dtype, dtype, out.dtype, vectors)
+    sizes = {"batch": len(out), "groups": groups, "channels": channels // groups, "filters": filters}
+    sizes |= {"is_half": grad_output.dtype.char == "e", **parts._asdict()}
+    if dots.serves(len(out) * geometry.length, filters * filter_size):
+        integers, scratch = _few_samples_problem(geometry, dtype, n_workers, **sizes)
+        kernel = dots.kernel(g.dtype, dtype, out.dtype)
+    else:
+        vectors = vectors_of(len(out) * geometry.length, host().lanes(dtype.itemsize))
+        integers, scratch = _x_problem(geometry, dtype, vectors, n_workers, **sizes)
+        kernel = grad_x.kernel(g.dtype, dtype, out.dtype, vectors)
     arrays = (_rows_of_weight(weight, parts, dtype), g, out, _aligned(scratch * n_workers, dtype), integers)
     threads.launch(kernel, arrays, n_workers)
 

@@ -40,7 +40,7 @@ from numba_tconv.geometry import Geometry
 
 
 @jit.helper
-def _store(out, scratch, at, problem, row, part, first, last):
+def store_row(out, scratch, at, problem, row, part, first, last):
     """Store the sums of one row, signal by signal."""
     channel, row_part = divmod(row, problem[products.ROW_PARTS])
     place = first
@@ -55,6 +55,14 @@ def _store(out, scratch, at, problem, row, part, first, last):
             for k in range(run):
                 put(out, offset + k * step, scratch[source + k])
         place += run
+
+
+def kernel_arguments(g_dtype: np.dtype, dtype: np.dtype, out_dtype: np.dtype) -> tuple:
+    """Return the types of the arguments of `kernel`."""
+    return (
+        jit.array(dtype, 1, readonly=True), jit.array(g_dtype, 4, "A", readonly=True), jit.array(out_dtype, 4, "A"),
+        jit.array(dtype, 1), jit.array(np.int64, 1, readonly=True), jit.array(np.int64, 1), types.int64,
+    )  # fmt: skip
 
 
 @jit.once
@@ -122,14 +130,10 @@ def kernel(g_dtype, dtype, out_dtype, V):
                     )  # fmt: skip
                 summed += count
             for r in range(rows):
-                _store(out, scratch, acc + r * acc_row, problem, row + r, part, first, last)
+                store_row(out, scratch, acc + r * acc_row, problem, row + r, part, first, last)
             index = take(turns)
 
-    arguments = (
-        jit.array(dtype, 1, readonly=True), jit.array(g_dtype, 4, "A", readonly=True), jit.array(out_dtype, 4, "A"),
-        jit.array(dtype, 1), jit.array(np.int64, 1, readonly=True), jit.array(np.int64, 1), types.int64,
-    )  # fmt: skip
-    return jit.compile_kernel(run, arguments)
+    return jit.compile_kernel(run, kernel_arguments(g_dtype, dtype, out_dtype))
 
 
 def problem(

@@ -34,6 +34,11 @@ class Target:
         """
         return 12 if self.registers == 32 else 6
 
+    @property
+    def dot_columns(self) -> int:
+        """Columns of a tile of dot products, which has four rows: their accumulators are half of the registers."""
+        return 4 if self.registers == 32 else 2
+
     def fir_vectors(self, rows: int) -> int:
         """Vectors V of the FIR tile with `rows` interleaved rows.
 

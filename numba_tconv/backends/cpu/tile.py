@@ -70,26 +70,34 @@ def _panel_tile(vectors, rows, columns, counts, target, first, shape, ahead):
         vectors.store(builder.load(acc[r][v]), d, at(r, v))
 
 
-def _panel_rows(vectors, data, rows, columns, counts, target, first, ahead, shape):
-    """Emit tiles of `shape` (R, V, step a_r) and less high ones, one below the other, until all rows are done."""
-    builder, (n_rows, n_vectors, a_r) = vectors.builder, shape
-    (a0, a_i, a_j), (n, *reduction), (d0, d_r), (line, h_i, h_r, n_lines, b_ahead) = rows, counts, target, ahead
+def _tiles(vectors, count, heights):
+    """Emit a loop for each height, yielding its first row and the height to emit the body, until `count` are done."""
+    builder = vectors.builder
     row = cgutils.alloca_once_value(builder, vectors.index(0))
-    for height in sorted({n_rows, n_rows // 2 or 1, n_rows // 3 or 1, n_rows // 4 or 1, 2, 1}, reverse=True):
+    for height in heights:
         condition, body, after = (builder.append_basic_block(name) for name in ("fits", "tile", "after"))
         builder.branch(condition)
         builder.position_at_end(condition)
         end = builder.add(builder.load(row), vectors.index(height))
-        builder.cbranch(builder.icmp_signed("<=", end, n), body, after)
+        builder.cbranch(builder.icmp_signed("<=", end, count), body, after)
         builder.position_at_end(body)
         at = builder.load(row)
+        yield at, height
+        builder.store(builder.add(at, vectors.index(height)), row)
+        builder.branch(condition)
+        builder.position_at_end(after)
+
+
+def _panel_rows(vectors, data, rows, columns, counts, target, first, ahead, shape):
+    """Emit tiles of `shape` (R, V, step a_r) and less high ones, one below the other, until all rows are done."""
+    builder, (n_rows, n_vectors, a_r) = vectors.builder, shape
+    (a0, a_i, a_j), (n, *reduction), (d0, d_r), (line, h_i, h_r, n_lines, b_ahead) = rows, counts, target, ahead
+    heights = sorted({n_rows, n_rows // 2 or 1, n_rows // 3 or 1, n_rows // 4 or 1, 2, 1}, reverse=True)
+    for at, height in _tiles(vectors, n, heights):
         sums = (data, builder.add(d0, builder.mul(at, d_r)), d_r)
         samples = (data, builder.add(a0, builder.mul(at, vectors.index(a_r))), a_i, a_j)
         lines = (builder.add(line, builder.mul(at, h_r)), h_i, n_lines, b_ahead if height < n_rows else None)
         _panel_tile(vectors, samples, columns, reduction, sums, first, (height, n_vectors, a_r), lines)
-        builder.store(builder.add(at, vectors.index(height)), row)
-        builder.branch(condition)
-        builder.position_at_end(after)
 
 
 @intrinsic(prefer_literal=True)
@@ -241,3 +249,46 @@ def sum_rows(typingctx, rows, first, step, taps, h0, count, target, start, end, 
         return context.get_dummy_value()
 
     return types.void(rows, size, size, taps, size, size, size, size, size, V, lanes), codegen
+
+
+@intrinsic(prefer_literal=True)
+def dot_rows(typingctx, scratch, A, B, counts, D, first, R, C, lanes):
+    """`D[d0 + r*d_r + c] (+)= sum_{i<count} A[r*a_r + i] * B[b0 + c*b_c + i]` for `r < R` and `c < columns`.
+
+    `A = (address, a_r)` lies anywhere, `B = (b0, b_c)` and `D = (d0, d_r)` in `scratch`; `counts = (columns, count)`,
+    the latter a multiple of the lanes. Columns are taken C at a time, then C/2 and so on. `first` overwrites D.
+    """
+    sig = types.void(scratch, A, B, counts, D, types.boolean, R, C, lanes)
+
+    def codegen(context, builder, sig, args):
+        n_rows, n_columns, n_lanes = (sig.args[k].literal_value for k in (6, 7, 8))
+        vectors = Vectors(context, builder, context.get_value_type(sig.args[0].dtype), n_lanes)
+        data = data_of(context, builder, sig, args, 0)
+        (a, a_r), (b0, b_c), (columns, count), (d0, d_r) = (cgutils.unpack_tuple(builder, args[k]) for k in range(1, 5))
+        a = builder.inttoptr(a, vectors.scalar.as_pointer())
+        rows = [builder.mul(a_r, vectors.index(r)) for r in range(n_rows)]
+        widths = [n_columns >> k for k in range(n_columns.bit_length())]
+        for at, width in _tiles(vectors, columns, widths):
+            places = [builder.add(b0, builder.mul(b_c, builder.add(at, vectors.index(c)))) for c in range(width)]
+            acc = [[cgutils.alloca_once(builder, vectors.type) for _ in range(width)] for _ in range(n_rows)]
+            for slots in acc:
+                for slot in slots:
+                    builder.store(ir.Constant(vectors.type, None), slot)
+            steps = builder.sdiv(count, vectors.index(n_lanes))
+            with cgutils.for_range(builder, steps) as step:
+                i = builder.mul(step.index, vectors.index(n_lanes))
+                right = [vectors.load(data, builder.add(place, i)) for place in places]
+                for place, slots in zip(rows, acc, strict=True):
+                    left = vectors.load(a, builder.add(place, i))
+                    for vector, slot in zip(right, slots, strict=True):
+                        builder.store(vectors.multiply_add(left, vector, builder.load(slot)), slot)
+            for r, slots in enumerate(acc):
+                for c, slot in enumerate(slots):
+                    place = builder.add(builder.add(d0, builder.mul(d_r, vectors.index(r))), vectors.index(c))
+                    place = builder.gep(data, [builder.add(place, at)])
+                    total = vectors.total(builder.load(slot))
+                    before = builder.select(args[5], ir.Constant(vectors.scalar, 0), builder.load(place))
+                    builder.store(builder.fadd(before, total), place)
+        return context.get_dummy_value()
+
+    return sig, codegen

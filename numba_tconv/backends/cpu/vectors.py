@@ -58,6 +58,15 @@ class Vectors:
         """Return `a*b + c`."""
         return self.builder.call(self._multiply_add, [a, b, c])
 
+    def total(self, vector):
+        """Return the sum of all lanes, halves added to halves."""
+        count = self.lanes
+        while count > 1:
+            count //= 2
+            halves = [self.shuffle(vector, vector, range(first, first + count)) for first in (0, count)]
+            vector = self.builder.fadd(*halves)
+        return self.builder.extract_element(vector, ir.Constant(INT32, 0))
+
     def prefetch(self, address):
         """Call the cache line at an address into L2; an address that does not exist is no fault."""
         byte = cgutils.voidptr_t

@@ -1,0 +1,142 @@
+"""The gradient of x for few samples: weights are read where they lie, along (filter, tap), and copied by nobody.
+
+    grad_x[c, (n, i)] = sum_q weight[c, q] * B[(n, i), q]        q = (f, k), B the windows of grad_output
+
+What `scatter.py` is to the forward pass. Lanes run along q, as weights lie in memory and windows in grad_output. With
+lanes along time, as in `grad_x.py`, most would be empty, and weights are staged for few multiplications each: the
+1024 -> 512 (16, 8) layer took 7 ms with 4 samples, here 2; with 32, 8 and 6.
+
+An item is a block of channels. It walks through q: the windows of a block are staged, then each row of weights meets
+them in tiles of dot products. Every sum is taken in the same order whatever the number of threads.
+"""
+
+import numpy as np
+from numba import literally
+
+from numba_tconv.backends.cpu import jit, products
+from numba_tconv.backends.cpu.grad_x import kernel_arguments, store_row
+from numba_tconv.backends.cpu.products import LINE_BYTES, even_blocks, integers, stage_windows
+from numba_tconv.backends.cpu.target import host
+from numba_tconv.backends.cpu.tile import dot_rows
+from numba_tconv.backends.cpu.turns import take
+from numba_tconv.backends.cpu.vectors import address
+from numba_tconv.geometry import Geometry
+
+# With 64 samples `grad_x.py` is as fast or faster. With few numbers to sum up, adding the lanes is most of the work.
+MOST_SAMPLES = 32
+FEWEST_NUMBERS = 64
+# Of the windows that are staged at a time, which all rows of an item pass: half of it or twice were 5 % slower.
+WINDOW_NUMBERS = 1 << 14
+# Of a tile. Six were up to 4 % faster, but leave more rows of a small group to be taken one by one.
+R = 4
+# Of an item: their sums are scratch.
+MOST_ROWS = 4096
+
+
+@jit.helper
+def _multiply(weight, at, weight_row, rows, scratch, stage, step, samples, count, acc, is_first, C, lanes):
+    """Add the products of `count` numbers of every row, from `weight[at]` on, and of every staged window."""
+    whole = count // lanes * lanes
+    counts, windows = (samples, whole), (stage, step)
+    for r in range(0, rows, R):
+        a, sums = (address(weight) + (at + r * weight_row) * weight.itemsize, weight_row), acc + r * samples
+        here = min(R, rows - r)
+        if here == R:
+            dot_rows(scratch, a, windows, counts, (sums, samples), is_first, R, C, lanes)
+        else:
+            for k in range(here):
+                b = (a[0] + k * weight_row * weight.itemsize, weight_row)
+                dot_rows(scratch, b, windows, counts, (sums + k * samples, samples), is_first, 1, C, lanes)
+        for k in range(here if whole < count else 0):
+            for t in range(samples):
+                for q in range(whole, count):
+                    product = weight[at + (r + k) * weight_row + q] * scratch[stage + t * step + q]
+                    scratch[sums + k * samples + t] += product
+
+
+@jit.once
+def kernel(g_dtype, dtype, out_dtype):
+    """Return the compiled kernel, with the arguments of `grad_x.kernel`."""
+    lanes, C = host().lanes(dtype.itemsize), host().dot_columns
+
+    def run(weight, g, out, scratch, problem, turns, worker):
+        samples, rows_of_group, step = problem[products.LANES], problem[products.ROWS], problem[products.CHUNK]
+        reduced = problem[products.FILTERS] * problem[products.FILTER_SIZE]
+        weight_row = problem[products.REDUCED_PARTS] * reduced
+        start = worker * problem[products.SCRATCH]
+        acc, stage = start + problem[products.ACC], start + problem[products.PANELS]
+        index = take(turns)
+        while index < problem[products.ITEMS]:
+            item, row_block = divmod(index, problem[products.ROW_BLOCKS])
+            part, group = divmod(item, problem[products.GROUPS])
+            row = group * rows_of_group + row_block * problem[products.ROW_BLOCK]
+            rows = min(problem[products.ROW_BLOCK], rows_of_group - row_block * problem[products.ROW_BLOCK])
+            for reduced_part in range(problem[products.REDUCED_PARTS]):
+                for q in range(0, reduced, step):
+                    count = min(reduced - q, step)
+                    stage_windows(
+                        g, scratch, stage, start, problem, group * problem[products.FILTERS], part + reduced_part, 0,
+                        samples, q, q + count, step, lanes,
+                    )  # fmt: skip
+                    _multiply(
+                        weight, row * weight_row + reduced_part * reduced + q, weight_row, rows, scratch, stage, step,
+                        samples, count, acc, q == 0 and reduced_part == 0, literally(C), literally(lanes),
+                    )  # fmt: skip
+            for r in range(rows):
+                store_row(out, scratch, acc + r * samples, problem, row + r, part, 0, samples)
+            index = take(turns)
+
+    return jit.compile_kernel(run, kernel_arguments(g_dtype, dtype, out_dtype))
+
+
+def serves(samples: int, reduced: int) -> bool:
+    """Whether samples are so few, and numbers to sum up so many, that lanes should run along these."""
+    return samples <= MOST_SAMPLES and reduced >= FEWEST_NUMBERS
+
+
+def problem(
+    geometry: Geometry,
+    dtype: np.dtype,
+    n_workers: int,
+    *,
+    batch: int,
+    groups: int,
+    channels: int,
+    filters: int,
+    parts: int,
+    row_parts: int,
+    reduced_parts: int,
+    is_half: bool,
+) -> tuple[np.ndarray, int]:
+    """Return the kernel's integers as an array, and the numbers of scratch for one worker."""
+    lanes = host().lanes(dtype.itemsize)
+    rows, samples = channels * row_parts, batch * geometry.length
+    # Every item stages all windows: one for each worker.
+    wanted = -(-n_workers // (parts * groups))
+    row_block, row_blocks = even_blocks(rows, min(-(-rows // wanted), MOST_ROWS), R)
+    chunk, _ = even_blocks(filters * geometry.filter_size, WINDOW_NUMBERS // samples, lanes)
+    line = geometry.stride * (geometry.length - 1) + geometry.dilation * (min(geometry.filter_size, chunk) - 1) + 1
+    has_lines = line * dtype.itemsize <= LINE_BYTES
+    values = {
+        products.ITEMS: parts * groups * row_blocks,
+        products.PARTS: parts,
+        products.REDUCED_PARTS: reduced_parts,
+        products.ROW_PARTS: row_parts,
+        products.GROUPS: groups,
+        products.ROWS: rows,
+        products.ROW_BLOCK: row_block,
+        products.ROW_BLOCKS: row_blocks,
+        products.LANES: samples,
+        products.CHUNK: chunk,
+        products.FILTERS: filters,
+        products.FILTER_SIZE: geometry.filter_size,
+        products.IS_HALF: is_half,
+        products.HAS_LINES: has_lines,
+        products.IN_PLACE: True,
+    }
+    sizes = {
+        products.ACC: row_block * samples,
+        products.PANELS: samples * chunk,
+        products.LINE: line if has_lines else chunk,
+    }
+    return integers(geometry, values, sizes)
