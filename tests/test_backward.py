@@ -162,6 +162,7 @@ def test_adjoint(kind):
 MORE = {
     "long signals, few weights": Case(2, 1, 8, 4, 4, 9000, 2, padding=1),
     "windows far apart": Case(3, 1, 40, 2, 700, 37, 100, padding=(20, 3)),
+    "windows far apart, few taps": Case(1, 1, 8, 100, 4, 200, 40),
     "windows far apart, with dilation": Case(2, 1, 20, 2, 60, 37, 50, dilation=3),
     "one tap": Case(2, 1, 300, 40, 1, 700),
     "many short signals": Case(80, 1, 60, 30, 16, 8, 8, padding=4),

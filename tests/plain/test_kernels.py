@@ -46,6 +46,7 @@ def test_gradients(number, monkeypatch):
 MORE = {
     "few samples of short signals": Case(9, 1, 3, 4, 5, 2, 2),
     "windows far apart": Case(1, 1, 2, 3, 11, 40, 11),
+    "windows far apart, few taps": Case(1, 1, 2, 130, 2, 40, 40),
     "windows far apart of a strange stride": Case(1, 1, 2, 3, 40, 43, 37),
     "lines too long": Case(1, 1, 1, 2, 3, 12, 400),
     "lines too long, taps apart": Case(1, 1, 1, 2, 3, 12, 400, dilation=3),

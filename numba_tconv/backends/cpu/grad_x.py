@@ -180,7 +180,8 @@ def problem(
     signals = lane_block // geometry.length if width % geometry.length == 0 else 1
     line = stride * (lane_block + signals * (dilation * (tap_block - 1) // stride) + lanes)
     has_lines = stride <= MOST_PHASES and line * itemsize <= LINE_BYTES
-    panel_size = most * width
+    # Windows are transposed by whole tiles, whose last rows may be no taps.
+    panel_size = (most + -tap_block % lanes) * width
     values = {
         products.ITEMS: parts * groups * row_blocks * lane_blocks,
         products.PARTS: parts,
