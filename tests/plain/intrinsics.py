@@ -46,10 +46,10 @@ def take(turns):
 
 
 def panel_rows(scratch, A, B, counts, D, first, ahead, R, V, lanes, a_r):
-    (a0, a_i, a_j), (b, b_i), (rows, n_i, n_j), (d0, d_r) = A, B, counts, D
+    (a0, a_i, a_j), (b, b_i), (rows, n_i, n_j), (d, d_r) = A, B, counts, D
     width = V * lanes
     for r in range(rows):
-        sums = numbers(scratch, d0 + r * d_r, width)
+        sums = view(d + r * d_r * scratch.itemsize, width, scratch.dtype)
         if first:
             sums[:] = 0
         for i in range(n_i):
@@ -72,9 +72,9 @@ def dot_rows(scratch, A, B, counts, D, first, R, C, lanes):
 
 
 def panel_pair(scratch, A, B, counts, D, first, b_ahead, R, V, lanes):
-    (b, b_i, distance), (d0, d_r) = B, D
+    (b, b_i, distance), (d, d_r) = B, D
     for panel in range(2):
-        start, sums = b + panel * distance * scratch.itemsize, (d0 + panel * V * lanes, d_r)
+        start, sums = b + panel * distance * scratch.itemsize, (d + panel * V * lanes * scratch.itemsize, d_r)
         panel_rows(scratch, A, (start, b_i), counts, sums, first, None, R, V, lanes, 1)
 
 

@@ -83,7 +83,8 @@ def input_gradient(
         kernel = dots.kernel(g.dtype, dtype, out.dtype)
     else:
         vectors = vectors_of(len(out) * geometry.length, host().lanes(dtype.itemsize))
-        integers, scratch = _x_problem(geometry, dtype, vectors, n_workers, **sizes)
+        is_plain_out = out.dtype == dtype and out.strides[2] == dtype.itemsize
+        integers, scratch = _x_problem(geometry, dtype, vectors, n_workers, is_plain_out=is_plain_out, **sizes)
         kernel = grad_x.kernel(g.dtype, dtype, out.dtype, vectors)
     arrays = (_rows_of_weight(weight, parts, dtype), g, out, _aligned(scratch * n_workers, dtype), integers)
     threads.launch(kernel, arrays, n_workers)

@@ -15,6 +15,7 @@ from numba_tconv.backends.cpu.moves import copy_windows
 from numba_tconv.backends.cpu.products import (
     BLOCK_BYTES,
     LINE_BYTES,
+    LONGEST_RUN,
     MOST_ROWS,
     even_blocks,
     integers,
@@ -87,6 +88,7 @@ def kernel(x_dtype, g_dtype, dtype, V):
             start + problem[products.PANELS],
         )
         samples = problem[products.BATCH] * problem[products.LENGTH]
+        is_direct = problem[products.IS_DIRECT] == 1
         index = take(turns)
         while index < problem[products.ITEMS]:
             item, row_block = divmod(index, problem[products.ROW_BLOCKS])
@@ -100,6 +102,9 @@ def kernel(x_dtype, g_dtype, dtype, V):
             n_panels = -(-(lane_to - lane_from) // width)
             acc_row = n_panels * width
             begin = chunk * problem[products.CHUNK]
+            target = (chunk * problem[products.PARTS] + part) * problem[products.GROUPS] * rows_of_group + row
+            target = address(sums) + (target * lanes_of_group + lane_from) * itemsize
+            n_direct = (lane_to - lane_from) // width if is_direct else 0
             end = min(samples, begin + problem[products.CHUNK])
             for reduced_part in range(problem[products.REDUCED_PARTS]):
                 for first in range(begin, end, most):
@@ -117,20 +122,26 @@ def kernel(x_dtype, g_dtype, dtype, V):
                     channel = row // problem[products.ROW_PARTS]
                     ahead = address(x) + n * x.strides[0] + channel * x.strides[1] + i * x.strides[2]
                     channel_step = x.strides[1] // problem[products.ROW_PARTS]
-                    for panel in range(n_panels):
-                        lines = address(scratch) + (panels + panel * problem[products.PANEL_SIZE]) * itemsize
-                        panel_rows(
-                            scratch, (stage, count // steps, 1), (lines, count // steps * width),
-                            (rows, steps, count // steps), (acc + panel * width, acc_row),
-                            reduced_part == 0 and first == begin,
-                            (ahead + 64 * n_lines * panel, channel_step, channel_step, n_lines, 0),
-                            R, V, lanes, a_r,
-                        )  # fmt: skip
+                    # Tile by tile a run of R rows of the result, or panel by panel all rows of the sums.
+                    for r in range(0, rows, R if is_direct else rows):
+                        for panel in range(n_panels):
+                            lines = address(scratch) + (panels + panel * problem[products.PANEL_SIZE]) * itemsize
+                            D = address(scratch) + (acc + r * acc_row + panel * width) * itemsize, acc_row
+                            if panel < n_direct:
+                                D = target + (r * lanes_of_group + panel * width) * itemsize, lanes_of_group
+                            panel_rows(
+                                scratch, (stage + r * a_r, count // steps, 1), (lines, count // steps * width),
+                                (min(R, rows - r) if is_direct else rows, steps, count // steps), D,
+                                reduced_part == 0 and first == begin,
+                                (ahead + 64 * n_lines * panel, channel_step, channel_step, n_lines, 0),
+                                R, V, lanes, a_r,
+                            )  # fmt: skip
+            done = n_direct * width
             for r in range(rows):
-                target = (chunk * problem[products.PARTS] + part) * problem[products.GROUPS] * rows_of_group
-                target = (target + row + r) * lanes_of_group + lane_from
-                source = address(scratch) + (acc + r * acc_row) * itemsize
-                copy_bytes(address(sums) + target * itemsize, source, (lane_to - lane_from) * itemsize)
+                copy_bytes(
+                    target + (r * lanes_of_group + done) * itemsize,
+                    address(scratch) + (acc + r * acc_row + done) * itemsize, (lane_to - lane_from - done) * itemsize,
+                )  # fmt: skip
             index = take(turns)
 
     arguments = (
@@ -162,7 +173,9 @@ def problem(
     n_lanes, samples = filters * geometry.filter_size, batch * geometry.length
     numbers = BLOCK_BYTES // itemsize
     row_block, row_blocks = even_blocks(rows, MOST_ROWS, 1)
-    lane_block, lane_blocks = even_blocks(n_lanes, numbers // most, width)
+    is_direct = reduced_parts == 1 and samples <= most
+    most_lanes = min(LONGEST_RUN, numbers // samples) if is_direct else numbers // most
+    lane_block, lane_blocks = even_blocks(n_lanes, most_lanes, width)
     while parts * groups * row_blocks * lane_blocks < FEWEST_ITEMS and n_lanes > FEWEST_LANES * lane_blocks:
         lane_block, lane_blocks = even_blocks(n_lanes, -(-n_lanes // (2 * lane_blocks)), width)
     blocks = parts * groups * row_blocks * lane_blocks
@@ -170,7 +183,7 @@ def problem(
     chunk, chunks = even_blocks(samples, -(-samples // chunks), most)
     line = geometry.stride * (most - 1) + geometry.dilation * (min(geometry.filter_size, lane_block) - 1) + 1
     has_lines = line * itemsize <= LINE_BYTES
-    panel_size = most * width
+    panel_size = min(samples, most) * width
     values = {
         products.ITEMS: blocks * chunks,
         products.PARTS: parts,
@@ -192,6 +205,7 @@ def problem(
         products.IS_HALF_X: is_half_x,
         products.HAS_LINES: has_lines,
         products.PANEL_SIZE: panel_size,
+        products.IS_DIRECT: is_direct,
         products.IN_PLACE: True,
     }
     sizes = {

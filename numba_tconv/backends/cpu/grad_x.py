@@ -18,6 +18,7 @@ from numba_tconv.backends.cpu.moves import MOST_WOVEN
 from numba_tconv.backends.cpu.products import (
     BLOCK_BYTES,
     LINE_BYTES,
+    LONGEST_RUN,
     MOST_LANES,
     MOST_PHASES,
     MOST_ROWS,
@@ -57,6 +58,13 @@ def store_row(out, scratch, at, problem, row, part, first, last):
         place += run
 
 
+@jit.helper
+def _offset(out, problem, place, width):
+    """Return the bytes from the begin of a row of `out` to a panel's lanes, or -1 where they are not a run of it."""
+    n, i = divmod(place, problem[products.LENGTH])
+    return n * out.strides[0] + i * out.strides[2] if i + width <= problem[products.LENGTH] else -1
+
+
 def kernel_arguments(g_dtype: np.dtype, dtype: np.dtype, out_dtype: np.dtype) -> tuple:
     """Return the types of the arguments of `kernel`."""
     return (
@@ -88,6 +96,7 @@ def kernel(g_dtype, dtype, out_dtype, V):
             start + problem[products.STAGE],
             start + problem[products.PANELS],
         )
+        is_direct = problem[products.IS_DIRECT] == 1
         index = take(turns)
         while index < problem[products.ITEMS]:
             item, row_block = divmod(index, problem[products.ROW_BLOCKS])
@@ -120,17 +129,26 @@ def kernel(g_dtype, dtype, out_dtype, V):
                 ahead = address(weight) + (next_row * reduced + next_summed) * itemsize
                 steps = steps_of(count)
                 n_lines = -(-count * itemsize // (64 * n_panels))
-                for panel in range(n_panels):
-                    lines = address(scratch) + (panels + panel * problem[products.PANEL_SIZE]) * itemsize
-                    panel_rows(
-                        scratch, (stage, count // steps, 1), (lines, count // steps * width),
-                        (rows, steps, count // steps), (acc + panel * width, acc_row), summed == 0,
-                        (ahead + 64 * n_lines * panel, reduced * itemsize, reduced * itemsize, n_lines, 0),
-                        R, V, lanes, a_r,
-                    )  # fmt: skip
+                # Tile by tile a run of R rows of the output, or panel by panel all rows of the sums.
+                for r in range(0, rows, R if is_direct else rows):
+                    for panel in range(n_panels):
+                        lines = address(scratch) + (panels + panel * problem[products.PANEL_SIZE]) * itemsize
+                        D = address(scratch) + (acc + r * acc_row + panel * width) * itemsize, acc_row
+                        offset = _offset(out, problem, first + panel * width, width) if is_direct else -1
+                        if offset >= 0:
+                            D = address(out) + (row + r) * out.strides[1] + offset, out.strides[1] // itemsize
+                        panel_rows(
+                            scratch, (stage + r * a_r, count // steps, 1), (lines, count // steps * width),
+                            (min(R, rows - r) if is_direct else rows, steps, count // steps), D, summed == 0,
+                            (ahead + 64 * n_lines * panel, reduced * itemsize, reduced * itemsize, n_lines, 0),
+                            R, V, lanes, a_r,
+                        )  # fmt: skip
                 summed += count
-            for r in range(rows):
-                store_row(out, scratch, acc + r * acc_row, problem, row + r, part, first, last)
+            run_of_lanes = width if is_direct else last - first
+            for place in range(first, last, run_of_lanes):
+                end = min(last, place + run_of_lanes)
+                for r in range(rows if not is_direct or _offset(out, problem, place, width) < 0 else 0):
+                    store_row(out, scratch, acc + r * acc_row + place - first, problem, row + r, part, place, end)
             index = take(turns)
 
     return jit.compile_kernel(run, kernel_arguments(g_dtype, dtype, out_dtype))
@@ -150,13 +168,20 @@ def problem(
     row_parts: int,
     reduced_parts: int,
     is_half: bool,
+    is_plain_out: bool,
 ) -> tuple[np.ndarray, int]:
     """Return the kernel's integers as an array, and the numbers of scratch for one worker."""
     itemsize = dtype.itemsize
     lanes, most = host().lanes(itemsize), reduction(itemsize)
     width, rows, time = vectors * lanes, channels * row_parts, batch * geometry.length
     row_block, row_blocks = even_blocks(rows, MOST_ROWS, 1)
-    lane_block, lane_blocks = even_blocks(time, min(MOST_LANES, BLOCK_BYTES // itemsize // row_block), width)
+    reduced = reduced_parts * filters * geometry.filter_size
+    is_direct = is_plain_out and reduced <= most
+    if is_direct:
+        most_lanes = min(LONGEST_RUN, BLOCK_BYTES // itemsize // reduced)
+    else:
+        most_lanes = min(MOST_LANES, BLOCK_BYTES // itemsize // row_block)
+    lane_block, lane_blocks = even_blocks(time, most_lanes, width)
     # Few items: cut what is staged again most cheaply, grad_output for every block of rows, weights for one of time.
     while (items := parts * groups * row_blocks * lane_blocks) < 2 * n_workers or (items % n_workers and items < 8):
         if time > 4 * width * lane_blocks and time * row_blocks > rows * lane_blocks:
@@ -181,7 +206,7 @@ def problem(
     line = stride * (lane_block + signals * (dilation * (tap_block - 1) // stride) + lanes)
     has_lines = stride <= MOST_PHASES and line * itemsize <= LINE_BYTES
     # Windows are transposed by whole tiles, whose last rows may be no taps.
-    panel_size = (most + -tap_block % lanes) * width
+    panel_size = (min(filter_block, filters) * tap_block + -tap_block % lanes) * width
     values = {
         products.ITEMS: parts * groups * row_blocks * lane_blocks,
         products.PARTS: parts,
@@ -203,6 +228,7 @@ def problem(
         products.HAS_LINES: has_lines,
         products.PANEL_SIZE: panel_size,
         products.WORKERS: n_workers,
+        products.IS_DIRECT: is_direct,
         # Sorting number by number reads scratch alone.
         products.IN_PLACE: max(factors(stride), default=1) <= MOST_WOVEN,
     }

@@ -299,7 +299,7 @@ def kernel(x_dtype, dtype, out_dtype, V, is_packed):
                                     counts = last - first, 1, visit * taps
                                 A = stage + reach + c * a_i, a_i, a_j
                                 at = panels + (panel + c * taps) * width * itemsize
-                                D = acc + (block - block_from) * width, acc_row
+                                D = address(scratch) + (acc + (block - block_from) * width) * itemsize, acc_row
                                 is_first = channel + c + tap == 0
                                 if is_pair:
                                     B = at, taps * width, depth * taps * width

@@ -91,10 +91,11 @@ def _tiles(vectors, count, heights):
 def _panel_rows(vectors, data, rows, columns, counts, target, first, ahead, shape):
     """Emit tiles of `shape` (R, V, step a_r) and less high ones, one below the other, until all rows are done."""
     builder, (n_rows, n_vectors, a_r) = vectors.builder, shape
-    (a0, a_i, a_j), (n, *reduction), (d0, d_r), (line, h_i, h_r, n_lines, b_ahead) = rows, counts, target, ahead
+    (a0, a_i, a_j), (n, *reduction), (d, d_r), (line, h_i, h_r, n_lines, b_ahead) = rows, counts, target, ahead
+    d = builder.inttoptr(d, vectors.scalar.as_pointer())
     heights = sorted({n_rows, n_rows // 2 or 1, n_rows // 3 or 1, n_rows // 4 or 1, 2, 1}, reverse=True)
     for at, height in _tiles(vectors, n, heights):
-        sums = (data, builder.add(d0, builder.mul(at, d_r)), d_r)
+        sums = (d, builder.mul(at, d_r), d_r)
         samples = (data, builder.add(a0, builder.mul(at, vectors.index(a_r))), a_i, a_j)
         lines = (builder.add(line, builder.mul(at, h_r)), h_i, n_lines, b_ahead if height < n_rows else None)
         _panel_tile(vectors, samples, columns, reduction, sums, first, (height, n_vectors, a_r), lines)
@@ -102,11 +103,11 @@ def _panel_rows(vectors, data, rows, columns, counts, target, first, ahead, shap
 
 @intrinsic(prefer_literal=True)
 def panel_rows(typingctx, scratch, A, B, counts, D, first, ahead, R, V, lanes, a_r):
-    """`D[d0 + r*d_r + v] (+)= sum_{i<I, j<J} A[a0 + i*a_i + j*a_j + r*a_r] * B[i*b_i + j*V*lanes + v]`, v < V*lanes.
+    """`D[r*d_r + v] (+)= sum_{i<I, j<J} A[a0 + i*a_i + j*a_j + r*a_r] * B[i*b_i + j*V*lanes + v]`, v < V*lanes.
 
-    `A = (a0, a_i, a_j)` and `D = (d0, d_r)` lie in `scratch`, `B = (address, b_i)` anywhere; `counts = (rows, I, J)`.
-    Rows are taken in tiles of R, then R/2, R/3, R/4, 2 and 1; a literal step between them costs no register. `first`
-    overwrites D, otherwise the sums are added to it.
+    `A = (a0, a_i, a_j)` lies in `scratch`, `B = (address, b_i)` and `D = (address, d_r)` anywhere; `counts = (rows, I,
+    J)`. Rows are taken in tiles of R, then R/2, R/3, R/4, 2 and 1; a literal step between them costs no register.
+    `first` overwrites D, otherwise the sums are added to it.
 
     `ahead = (address, h_i, h_r, lines, b)` is what the next calls will read: meanwhile so many lines from `address +
     i*h_i + r*h_r` on, r the first row of a tile, and, in tiles of few rows, those `b` numbers behind B travel into L2.
