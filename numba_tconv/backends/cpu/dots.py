@@ -27,8 +27,8 @@ MOST_SAMPLES = 32
 FEWEST_NUMBERS = 64
 # Of the windows that are staged at a time, which all rows of an item pass: half of it or twice were 5 % slower.
 WINDOW_NUMBERS = 1 << 14
-# Of a tile. Six were up to 4 % faster, but leave more rows of a small group to be taken one by one.
-R = 4
+# Of a tile: four were up to 4 % slower, eight up to 25, for then sums leave the registers.
+R = 6
 # Of an item: their sums are scratch.
 MOST_ROWS = 4096
 

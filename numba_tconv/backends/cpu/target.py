@@ -36,7 +36,7 @@ class Target:
 
     @property
     def dot_columns(self) -> int:
-        """Columns of a tile of dot products, which has four rows: their accumulators are half of the registers."""
+        """Columns of a tile of dot products, which has six rows: with the columns' own, most of the registers."""
         return 4 if self.registers == 32 else 2
 
     def fir_vectors(self, rows: int) -> int:

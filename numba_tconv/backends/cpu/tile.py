@@ -258,6 +258,8 @@ def dot_rows(typingctx, scratch, A, B, counts, D, first, R, C, lanes):
 
     `A = (address, a_r)` lies anywhere, `B = (b0, b_c)` and `D = (d0, d_r)` in `scratch`; `counts = (columns, count)`,
     the latter a multiple of the lanes. Columns are taken C at a time, then C/2 and so on. `first` overwrites D.
+    Meanwhile each tile of C columns calls one of the next R rows into L2: fewer columns take as long as their rows come
+    from memory anyway.
     """
     sig = types.void(scratch, A, B, counts, D, types.boolean, R, C, lanes)
 
@@ -275,9 +277,14 @@ def dot_rows(typingctx, scratch, A, B, counts, D, first, R, C, lanes):
             for slots in acc:
                 for slot in slots:
                     builder.store(ir.Constant(vectors.type, None), slot)
+            tile = builder.udiv(at, vectors.index(n_columns))
+            below = builder.add(builder.urem(tile, vectors.index(n_rows)), vectors.index(n_rows))
+            below = builder.mul(a_r, below)
             steps = builder.sdiv(count, vectors.index(n_lanes))
             with cgutils.for_range(builder, steps) as step:
                 i = builder.mul(step.index, vectors.index(n_lanes))
+                if width == n_columns:
+                    vectors.prefetch(builder.ptrtoint(builder.gep(a, [builder.add(below, i)]), vectors.intp))
                 right = [vectors.load(data, builder.add(place, i)) for place in places]
                 for place, slots in zip(rows, acc, strict=True):
                     left = vectors.load(a, builder.add(place, i))
