@@ -14,6 +14,7 @@ from numba_tconv.backends.cpu import jit, products
 from numba_tconv.backends.cpu.moves import copy_windows
 from numba_tconv.backends.cpu.products import (
     BLOCK_BYTES,
+    DIRECT_VISITS,
     LINE_BYTES,
     LONGEST_RUN,
     MOST_ROWS,
@@ -173,8 +174,8 @@ def problem(
     n_lanes, samples = filters * geometry.filter_size, batch * geometry.length
     numbers = BLOCK_BYTES // itemsize
     row_block, row_blocks = even_blocks(rows, MOST_ROWS, 1)
-    is_direct = reduced_parts == 1 and samples <= most
-    most_lanes = min(LONGEST_RUN, numbers // samples) if is_direct else numbers // most
+    is_direct = reduced_parts == 1 and samples <= DIRECT_VISITS * most
+    most_lanes = min(LONGEST_RUN, numbers // min(samples, most))
     lane_block, lane_blocks = even_blocks(n_lanes, most_lanes, width)
     while parts * groups * row_blocks * lane_blocks < FEWEST_ITEMS and n_lanes > FEWEST_LANES * lane_blocks:
         lane_block, lane_blocks = even_blocks(n_lanes, -(-n_lanes // (2 * lane_blocks)), width)

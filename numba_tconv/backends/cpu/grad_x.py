@@ -17,6 +17,7 @@ from numba_tconv.backends.cpu import jit, products
 from numba_tconv.backends.cpu.moves import MOST_WOVEN
 from numba_tconv.backends.cpu.products import (
     BLOCK_BYTES,
+    DIRECT_VISITS,
     LINE_BYTES,
     LONGEST_RUN,
     MOST_LANES,
@@ -176,11 +177,11 @@ def problem(
     width, rows, time = vectors * lanes, channels * row_parts, batch * geometry.length
     row_block, row_blocks = even_blocks(rows, MOST_ROWS, 1)
     reduced = reduced_parts * filters * geometry.filter_size
-    is_direct = is_plain_out and reduced <= most
-    if is_direct:
+    is_direct = is_plain_out and reduced <= DIRECT_VISITS * most
+    if reduced <= most:
         most_lanes = min(LONGEST_RUN, BLOCK_BYTES // itemsize // reduced)
     else:
-        most_lanes = min(MOST_LANES, BLOCK_BYTES // itemsize // row_block)
+        most_lanes = MOST_LANES if is_direct else min(MOST_LANES, BLOCK_BYTES // itemsize // row_block)
     lane_block, lane_blocks = even_blocks(time, most_lanes, width)
     # Few items: cut what is staged again most cheaply, grad_output for every block of rows, weights for one of time.
     while (items := parts * groups * row_blocks * lane_blocks) < 2 * n_workers or (items % n_workers and items < 8):

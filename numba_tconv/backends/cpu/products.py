@@ -31,10 +31,11 @@ REDUCTION_BYTES = 1024
 # Accumulators, staged rows and staged panels of an item: about a quarter of a megabyte each.
 BLOCK_BYTES = 1 << 18
 MOST_ROWS, MOST_LANES = 264, 512
-# Of an item whose sums are complete after one visit, lanes: the tile then writes them where they stay, in long runs.
-# By way of the accumulators, in runs of a kilobyte that lie in a page each, `512 -> 1 (16, 8)` took 2.5 ms for x
-# instead of 1.5, and `512 -> 256 (12, 6)` with 16 samples 1.2 for the weight instead of 0.7.
-LONGEST_RUN = 2048
+# Sums that are complete after so few visits are kept where they stay, and rows of the result written as long runs; with
+# one visit, an item has so many lanes. By way of the accumulators, in runs of a kilobyte that lie in a page each,
+# `512 -> 1 (16, 8)` took 2.5 ms for x instead of 1.5, and `512 -> 256 (12, 6)` with 16 samples 1.2 for the weight, now
+# 0.7. With two or three visits both gain a tenth, with eight and more nothing.
+DIRECT_VISITS, LONGEST_RUN = 4, 2048
 # Steps that a reduction is cut into, in each of which lines of one row of a tile are called into the cache.
 STEPS = 16
 # A run of one filter's grad_output that windows are cut from; farther apart they are fetched one by one.
