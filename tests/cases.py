@@ -440,7 +440,7 @@ def check_rates(copy=np.copy, run=lambda call: call()) -> None:
     `copy` places the arrays in memory, `run` makes the call.
     """
     rng = np.random.default_rng(0)
-    rates = [(3, 1), (3, 2), (2, 3), (1, 5), (7, 8), (13, 1), (9, 16), (160, 147), (40, 3), (1, 40)]
+    rates = [(3, 1), (3, 2), (2, 3), (1, 5), (7, 8), (13, 1), (9, 16), (160, 147), (1024, 1021), (40, 3), (1, 40)]
     kinds = [("float32", "float32"), ("float64", "float64"), ("complex64", "float32"), ("complex64", "complex64")]
     for (up, down), (dtype, h_dtype), length in product(rates, kinds, (1, 40, 4500)):
         for taps in (2, 20 * max(up, down) + 1):

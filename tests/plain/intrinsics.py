@@ -141,12 +141,15 @@ def prefetch_run(start, size):
     pass
 
 
-def sum_rows(rows, first, step, taps, h0, count, target, start, end, V, lanes):
+def sum_rows(rows, first, step, taps, count, lag, outputs, start, end, V, lanes):
+    assert 0 <= lag <= count
     size = taps.itemsize
-    sums = np.zeros(end - start, taps.dtype)
-    for j in range(count):
-        sums += taps[h0 + j] * view(rows[first - j * step] + start * size, end - start, taps.dtype)
-    view(target + start * size, end - start, taps.dtype)[:] = sums
+    for k, (h, target) in enumerate(outputs):
+        sums = np.zeros(end - start, taps.dtype)
+        for j in range(count):
+            row = rows[first + (k * lag - j) * step]
+            sums += taps[h + j] * view(row + start * size, end - start, taps.dtype)
+        view(target + start * size, end - start, taps.dtype)[:] = sums
 
 
 def copy_bytes(target, source, size):

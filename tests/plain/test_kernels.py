@@ -6,7 +6,7 @@ import scipy.signal
 from cases import Case, assert_close, assert_gradients_close, random_values, small_cases
 
 from numba_tconv import conv_transpose1d, conv_transpose1d_backward, upfirdn
-from numba_tconv.backends.cpu import dots, forward, grad_weight, grad_x, panels, scatter
+from numba_tconv.backends.cpu import dots, forward, grad_weight, grad_x, panels, rational, scatter
 from numba_tconv.backends.cpu.staging import float_to_half, half_to_float
 
 CASES = small_cases(5, 200, 20_000)
@@ -99,10 +99,13 @@ def test_half(value):
 
 @pytest.mark.parametrize(("up", "down"), [(3, 1), (3, 2), (2, 3), (1, 5), (7, 8), (9, 16), (40, 3), (1, 40)])
 @pytest.mark.parametrize(("dtype", "h_dtype"), ["ff", "dd", "Ff", "FF", "fF"])
-def test_rates(up, down, dtype, h_dtype):
-    """Against SciPy: signals along both axes, alone and beside others."""
+@pytest.mark.parametrize("block", [512, 12])
+def test_rates(up, down, dtype, h_dtype, block, monkeypatch):
+    """Against SciPy: signals along both axes, alone and beside others, all phases at once or in blocks."""
+    monkeypatch.setattr(rational, "BLOCK_OF_PHASES", block)
+    rational._problem.cache_clear()
     rng = np.random.default_rng(up)
-    for length, taps in ((1, 2), (70, 1), (130, 3 * max(up, down) + 1)):
+    for length, taps in ((1, 2), (70, 1), (130, max(up, down) - 1), (130, 3 * max(up, down) + 1)):
         x, h = random_values(rng, (length, 5), dtype), random_values(rng, (taps,), h_dtype)
         expected = scipy.signal.upfirdn(h.astype("D"), x.astype("D"), up, down, axis=0)
         bound = 1e-5 * scipy.signal.upfirdn(np.abs(h), np.abs(x), up, down, axis=0).max()

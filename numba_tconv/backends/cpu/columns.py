@@ -9,12 +9,12 @@ place. An item is a block of rows of one array (time, signal). Rows beyond the e
 from functools import lru_cache
 
 import numpy as np
-from numba import types
+from numba import literally, types
 
 from numba_tconv.backends.cpu import jit, threads
 from numba_tconv.backends.cpu.pack import Taps
+from numba_tconv.backends.cpu.sums import VECTORS, list_outputs, sum_outputs
 from numba_tconv.backends.cpu.target import host
-from numba_tconv.backends.cpu.tile import SUM_VECTORS, sum_rows
 from numba_tconv.backends.cpu.turns import take
 from numba_tconv.backends.cpu.vectors import address
 from numba_tconv.geometry import RateChange
@@ -33,7 +33,7 @@ def kernel(dtype):
 
     x and out are (array, time, lane).
     """
-    lanes = host().lanes(dtype.itemsize)
+    lanes, vectors = host().lanes(dtype.itemsize), host().pair_vectors
 
     def run(x, taps, out, zeros, rows, problem, turns, worker):
         up, down, n_taps = problem[UP], problem[DOWN], problem[TAPS]
@@ -49,15 +49,14 @@ def kernel(dtype):
             for i in range(i_from, i_to):
                 row = address(x) + n * x.strides[0] + i * x.strides[1]
                 rows[table + i - i_from] = row if 0 <= i < problem[LENGTH] else address(zeros)
-            for start in range(0, columns, SUM_VECTORS * lanes):
-                end = min(columns, start + SUM_VECTORS * lanes)
-                for t in range(first, last):
-                    q, r = divmod(problem[LEFT] + down * t, up)
-                    target = address(out) + n * out.strides[0] + t * out.strides[1]
-                    count = n_taps if r < problem[PHASES] else 0
-                    sum_rows(
-                        rows, table + q - i_from, 1, taps, r * n_taps, count, target, start, end, SUM_VECTORS, lanes
-                    )  # fmt: skip
+            places = table + i_to - i_from
+            list_outputs(rows, places, problem[LEFT] + down * first, down, up, last - first, i_from)
+            target = address(out) + n * out.strides[0] + first * out.strides[1]
+            for start in range(0, columns, VECTORS * lanes):
+                sum_outputs(
+                    rows, places, last - first, table, (1, 1, 1), taps, 0, n_taps, problem[PHASES], target,
+                    out.strides[1], start, min(columns, start + VECTORS * lanes), literally(vectors), literally(lanes),
+                )  # fmt: skip
             index = take(turns)
 
     flat, integers = jit.array(dtype, 1, readonly=True), jit.array(np.int64, 1)
@@ -93,7 +92,7 @@ def _problem(change: RateChange, arrays: int, n_workers: int) -> np.ndarray:
         OUTPUT_LENGTH: change.output_length,
         TAPS: change.taps_per_phase,
         PHASES: change.phases,
-        ROWS: (outputs_of_item - 1) * change.down // change.up + 1 + change.taps_per_phase,
+        ROWS: (outputs_of_item - 1) * change.down // change.up + 1 + change.taps_per_phase + 2 * outputs_of_item,
     }
     return np.array([values[k] for k in range(len(values))], np.int64)
 

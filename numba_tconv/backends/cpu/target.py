@@ -39,6 +39,11 @@ class Target:
         """Columns of a tile of dot products, which has six rows: with the columns' own, most of the registers."""
         return 4 if self.registers == 32 else 2
 
+    @property
+    def pair_vectors(self) -> int:
+        """Vectors V of the tile that sums two outputs: 2*V accumulators are half the registers."""
+        return self.registers // 4
+
     def fir_vectors(self, rows: int) -> int:
         """Vectors V of the FIR tile with `rows` interleaved rows.
 

@@ -11,9 +11,6 @@ from numba.extending import intrinsic
 
 from numba_tconv.backends.cpu.vectors import Vectors, data_of
 
-# Vectors that `sum_rows` is asked for at a time: as many accumulators hide the latency of the multiply-add.
-SUM_VECTORS = 8
-
 
 def _accumulate(vectors, rows, columns, counts, accumulators, ahead, b_ahead=None, a_r=1):
     """Emit the two reduction loops: `acc[r][v] += A[a0 + i*a_i + j*a_j + r*a_r] * B[b_v + i*b_i + j*b_j]`.
@@ -201,13 +198,14 @@ def fir_tile(typingctx, x, x_i, x_j, W, w0, I, J, bias, b0, out, ahead, S, V, la
 
 
 @intrinsic(prefer_literal=True)
-def sum_rows(typingctx, rows, first, step, taps, h0, count, target, start, end, V, lanes):
-    """`target[v] = sum_{j<count} taps[h0 + j] * row[first - j*step][v]` for `start <= v < end`.
+def sum_rows(typingctx, rows, first, step, taps, count, lag, outputs, start, end, V, lanes):
+    """`target[v] = sum_{j<count} taps[h + j] * row[first - j*step][v]` for `start <= v < end`.
 
-    Row k lies at the address `rows[k]`, the result at the address `target`. Vectors are taken V at a time, then V/2,
-    V/4 and so on; one that `end` cuts is moved to the left, so `end` is no less than a vector. Rows that may lie
-    anywhere let one tile serve neighbouring signals, zeros beyond their ends, and the planes of a decimated signal;
-    looking a row up costs one load for V multiplications.
+    For one or two `outputs = ((h, target), ...)`. The second begins with the row `first + lag*step`, where `0 <= lag <=
+    count`; what both see is loaded once. Row k lies at the address `rows[k]`, a result at the address `target`. Vectors
+    are taken V at a time, then V/2, V/4 and so on; one that `end` cuts is moved to the left, so `end` is no less than a
+    vector. Rows that may lie anywhere let one tile serve neighbouring signals, zeros beyond their ends, and the planes
+    of a decimated signal.
     """
     size = types.intp
 
@@ -215,41 +213,57 @@ def sum_rows(typingctx, rows, first, step, taps, h0, count, target, start, end, 
         n_vectors, n_lanes = (sig.args[k].literal_value for k in (9, 10))
         vectors = Vectors(context, builder, context.get_value_type(sig.args[3].dtype), n_lanes)
         table, taps = (data_of(context, builder, sig, args, k) for k in (0, 3))
-        first, row_step, _, h0, count, target, start, end = args[1:9]
+        first, row_step, _, count, lag, outputs, start, end = args[1:9]
+        outputs = [cgutils.unpack_tuple(builder, output) for output in cgutils.unpack_tuple(builder, outputs)]
+        none, common = vectors.index(0), builder.sub(count, lag)
+        # Runs of rows: how far behind `first`, how many, and of which outputs. Each of two has some to itself.
+        runs = [(none, common, (0, 1)[: len(outputs)])]
+        if len(outputs) == 2:
+            runs = [(builder.neg(lag), lag, (1,)), *runs, (common, lag, (0,))]
         pointer = vectors.scalar.as_pointer()
-        target = builder.inttoptr(target, pointer)
+
+        def add(behind, n_rows, seen_by, tile, places):
+            """Emit `tile[k][v] += tap * row[v]` for the rows of a run and the outputs k that see them."""
+            newest = builder.sub(first, builder.mul(row_step, behind))
+            h = [builder.add(outputs[k][0], builder.add(behind, (none, lag)[k])) for k in seen_by]
+            with cgutils.for_range(builder, n_rows) as tap:
+                row = builder.load(builder.gep(table, [builder.sub(newest, builder.mul(row_step, tap.index))]))
+                samples = [vectors.load(builder.inttoptr(row, pointer), place) for place in places]
+                for k, at in zip(seen_by, h, strict=True):
+                    scalar = vectors.splat(builder.load(builder.gep(taps, [builder.add(at, tap.index)])))
+                    for slot, sample in zip(tile[k], samples, strict=True):
+                        builder.store(vectors.multiply_add(scalar, sample, builder.load(slot)), slot)
+
         place = cgutils.alloca_once_value(builder, start)
         height = n_vectors
         while height:
-            step = vectors.index(height * n_lanes)
+            width = vectors.index(height * n_lanes)
             condition, body, after = (builder.append_basic_block(name) for name in ("fits", "tile", "after"))
             builder.branch(condition)
             builder.position_at_end(condition)
             at = builder.load(place)
-            needed = step if height > 1 else vectors.index(1)
+            needed = width if height > 1 else vectors.index(1)
             builder.cbranch(builder.icmp_signed("<=", builder.add(at, needed), end), body, after)
             builder.position_at_end(body)
-            last = builder.sub(end, step)
+            last = builder.sub(end, width)
             at = builder.select(builder.icmp_signed("<", at, last), at, last)
             places = [builder.add(at, vectors.index(v * n_lanes)) for v in range(height)]
-            acc = [cgutils.alloca_once(builder, vectors.type) for _ in places]
-            for slot in acc:
-                builder.store(ir.Constant(vectors.type, None), slot)
-            with cgutils.for_range(builder, count) as tap:
-                row = builder.load(builder.gep(table, [builder.sub(first, builder.mul(row_step, tap.index))]))
-                row = builder.inttoptr(row, pointer)
-                scalar = vectors.splat(builder.load(builder.gep(taps, [builder.add(h0, tap.index)])))
-                for slot, v in zip(acc, places, strict=True):
-                    builder.store(vectors.multiply_add(scalar, vectors.load(row, v), builder.load(slot)), slot)
-            for slot, v in zip(acc, places, strict=True):
-                vectors.store(builder.load(slot), target, v)
-            builder.store(builder.add(at, step), place)
+            tile = [[cgutils.alloca_once(builder, vectors.type) for _ in places] for _ in outputs]
+            for slots in tile:
+                for slot in slots:
+                    builder.store(ir.Constant(vectors.type, None), slot)
+            for run in runs:
+                add(*run, tile, places)
+            for slots, (_, target) in zip(tile, outputs, strict=True):
+                for slot, v in zip(slots, places, strict=True):
+                    vectors.store(builder.load(slot), builder.inttoptr(target, pointer), v)
+            builder.store(builder.add(at, width), place)
             builder.branch(condition)
             builder.position_at_end(after)
             height //= 2
         return context.get_dummy_value()
 
-    return types.void(rows, size, size, taps, size, size, size, size, size, V, lanes), codegen
+    return types.void(rows, size, size, taps, size, size, outputs, size, size, V, lanes), codegen
 
 
 @intrinsic(prefer_literal=True)
