@@ -99,10 +99,11 @@ def test_half(value):
 
 @pytest.mark.parametrize(("up", "down"), [(3, 1), (3, 2), (2, 3), (1, 5), (7, 8), (9, 16), (40, 3), (1, 40)])
 @pytest.mark.parametrize(("dtype", "h_dtype"), ["ff", "dd", "Ff", "FF", "fF"])
-@pytest.mark.parametrize("block", [512, 12])
-def test_rates(up, down, dtype, h_dtype, block, monkeypatch):
-    """Against SciPy: signals along both axes, alone and beside others, all phases at once or in blocks."""
-    monkeypatch.setattr(rational, "BLOCK_OF_PHASES", block)
+@pytest.mark.parametrize(("phases", "size"), [(512, 1 << 14), (12, 1 << 14), (512, 64)])
+def test_rates(up, down, dtype, h_dtype, phases, size, monkeypatch):
+    """Against SciPy: signals along both axes, alone and beside others, at once and in blocks of phases and periods."""
+    monkeypatch.setattr(rational, "BLOCK_OF_PHASES", phases)
+    monkeypatch.setattr(rational, "BLOCK_SIZE", size)
     rational._problem.cache_clear()
     rng = np.random.default_rng(up)
     for length, taps in ((1, 2), (70, 1), (130, max(up, down) - 1), (130, 3 * max(up, down) + 1)):

@@ -14,7 +14,7 @@ import numpy as np
 from numba import literally, types
 
 from numba_tconv.backends.cpu import jit, threads
-from numba_tconv.backends.cpu.moves import MOST_WOVEN, deinterleave, interleave, transpose
+from numba_tconv.backends.cpu.moves import MOST_WOVEN, deinterleave, interleave, prefetch_run, transpose
 from numba_tconv.backends.cpu.pack import Taps
 from numba_tconv.backends.cpu.staging import in_parts, put, stage_every
 from numba_tconv.backends.cpu.sums import VECTORS, list_outputs, sum_outputs
@@ -26,15 +26,19 @@ from numba_tconv.geometry import RateChange
 # Phases of an item, and numbers in its planes and in its sums, to stay in L2. Two items that share periods write to the
 # same cache lines: with 64 phases each, 147/160 for a million samples took two threads 840 us instead of 565.
 BLOCK_OF_PHASES = 512
-BLOCK_SIZE = 1 << 15
+BLOCK_SIZE = 1 << 14
 MOST_PERIODS = 4096
+# While a block of so many phases is summed, the next one travels into L2; more of them come in long runs, which
+# `_stage_planes` and `_store` call one after the other.
+MOST_CALLED_AHEAD = 32
 
 
 (
-    ITEMS, PHASE_BLOCKS, PHASES_OF_ITEM, PERIOD_BLOCKS, PERIODS_OF_ITEM, X_UNIT, OUT_UNIT, BANKS, SETS, REDUCED,
+    ITEMS, PHASE_BLOCKS, PHASES_OF_ITEM, PERIOD_BLOCKS, PERIODS_OF_ITEM, PERIODS_OF_BLOCK,
+    X_UNIT, OUT_UNIT, BANKS, SETS, REDUCED,
     UP, DOWN, LEFT, LENGTH, OUTPUT_LENGTH, PERIOD, OUTPUT_PHASES, PERIODS, STEP, TAPS, PHASES,
     PLANE_ROW, SUM_ROW, STAGE, ROWS, SCRATCH, IS_PLAIN_X, IS_PLAIN_OUT,
-) = range(28)  # fmt: skip
+) = range(29)  # fmt: skip
 
 
 @jit.helper
@@ -42,6 +46,8 @@ def _stage_planes(x, scratch, at, problem, x_start, first, planes, count, lanes)
     """Stage `x[first + STEP*m + s]` for m < count, a plane for every s < planes; zeros beyond the signal."""
     step, unit, row, itemsize = problem[STEP], problem[X_UNIT], problem[PLANE_ROW], scratch.itemsize
     source, square = address(x) + x_start + first * unit * itemsize, unit * planes - lanes
+    # Sixteen runs at once are too many for the processor to fetch by itself: with the next ones called into L2, here
+    # and in `_store`, a million samples of 160/147 that had left the caches took two threads 723 us, and 841 without.
     begin, end, is_taken_apart = 0, 0, step * unit <= MOST_WOVEN and planes == step
     if problem[IS_PLAIN_X] and (is_taken_apart or square >= 0):
         # Periods whose samples lie inside the signal altogether, if they are a vector or more. The others are staged
@@ -62,6 +68,7 @@ def _stage_planes(x, scratch, at, problem, x_start, first, planes, count, lanes)
                 s = min(s_next, square)
                 target = address(scratch) + (at + s * row + m) * itemsize
                 transpose(period + s * itemsize, step * unit, target, row, scratch, literally(lanes))
+                prefetch_run(period + (step * unit + s) * lanes * itemsize, lanes * lanes * itemsize)
     for m, periods in ((0, begin), (end, count - end)):
         for s in range(planes if periods else 0):
             for part in range(unit):
@@ -96,6 +103,7 @@ def _store(out, scratch, sums, problem, out_start, first_period, periods, first_
                 transpose(
                     source + p * row * itemsize, row, target + p * itemsize, period * unit, scratch, literally(lanes)
                 )  # fmt: skip
+                prefetch_run(target + (period * unit + p) * lanes * itemsize, lanes * lanes * itemsize)
     for p in range(phases):
         count = min(periods, -((first + p - size) // period))
         for part in range(unit):
@@ -104,6 +112,12 @@ def _store(out, scratch, sums, problem, out_start, first_period, periods, first_
             for m in range(woven, count):
                 put(out, target, scratch[at + m])
                 target += period * step
+
+
+@jit.helper
+def _call_into_cache(array, start, first, count):
+    """Call some samples of a signal into L2."""
+    prefetch_run(address(array) + start + first * array.strides[2], count * array.strides[2])
 
 
 @jit.once
@@ -123,17 +137,13 @@ def kernel(dtype):
             item, period_block = divmod(index, problem[PERIOD_BLOCKS])
             signal, phase_block = divmod(item, problem[PHASE_BLOCKS])
             n, c = divmod(signal, out.shape[1])
-            first_period, first_phase = period_block * problem[PERIODS_OF_ITEM], phase_block * problem[PHASES_OF_ITEM]
-            periods = min(problem[PERIODS_OF_ITEM], problem[PERIODS] - first_period)
+            first, first_phase = period_block * problem[PERIODS_OF_ITEM], phase_block * problem[PHASES_OF_ITEM]
+            last = min(problem[PERIODS], first + problem[PERIODS_OF_ITEM])
             phases = min(problem[PHASES_OF_ITEM], problem[OUTPUT_PHASES] - first_phase)
-            padded = -(-periods // lanes) * lanes
+            x_start, out_start = n * x.strides[0] + c * x.strides[1], n * out.strides[0] + c * out.strides[1]
             # The samples of a period that these phases reach.
             i_from = (problem[LEFT] + down * first_phase) // up - n_taps + 1
             i_count = (problem[LEFT] + down * (first_phase + phases - 1)) // up + 1 - i_from
-            _stage_planes(
-                x, scratch, stage, problem, n * x.strides[0] + c * x.strides[1], first_period * step + i_from,
-                min(i_count, step), padded + (i_count - 1) // step, literally(lanes),
-            )  # fmt: skip
             plane, shift = 0, 0  # i % step and i // step: dividing took a quarter of the time of short signals
             for i in range(i_count):
                 for part in range(x_unit):
@@ -144,23 +154,33 @@ def kernel(dtype):
                     plane, shift = 0, shift + 1
             outputs = table + i_count * x_unit
             list_outputs(rows, outputs, problem[LEFT] + down * first_phase, down, up, phases, i_from)
-            # A few vectors of all phases before the next ones: neighbouring phases read the same rows, which then stay
-            # in L1. Phase by phase, a million outputs of 160/147 took 1.27 ms instead of 1.06.
-            for start in range(0, padded, VECTORS * lanes):
-                for part in range(out_unit):
-                    # Real taps take each part of the input by itself, complex ones all of them in turn.
-                    origin = table + (part if sets == 1 else x_unit - 1)
-                    tap_set = c % problem[BANKS] * sets + part % sets
-                    sum_outputs(
-                        rows, outputs, phases, origin, units, taps, tap_set * problem[PHASES] * count, count,
-                        problem[PHASES], address(scratch) + (sums + part * problem[SUM_ROW]) * itemsize,
-                        out_unit * problem[SUM_ROW] * itemsize, start, min(padded, start + VECTORS * lanes),
-                        literally(vectors), literally(lanes),
-                    )  # fmt: skip
-            _store(
-                out, scratch, sums, problem, n * out.strides[0] + c * out.strides[1], first_period, periods,
-                first_phase, phases, literally(lanes),
-            )  # fmt: skip
+            for period in range(first, last, problem[PERIODS_OF_BLOCK]):
+                periods = min(problem[PERIODS_OF_BLOCK], last - period)
+                padded = -(-periods // lanes) * lanes
+                _stage_planes(
+                    x, scratch, stage, problem, x_start, period * step + i_from, min(i_count, step),
+                    padded + (i_count - 1) // step, literally(lanes),
+                )  # fmt: skip
+                # A few vectors of all phases before the next ones: neighbouring phases read the same rows, which then
+                # stay in L1. Phase by phase, a million outputs of 160/147 took 1.27 ms instead of 1.06.
+                for start in range(0, padded, VECTORS * lanes):
+                    if period + periods < last and phases <= MOST_CALLED_AHEAD:
+                        ahead = period + periods + start
+                        _call_into_cache(x, x_start, ahead * step, VECTORS * lanes * step)
+                        _call_into_cache(out, out_start, ahead * phases, VECTORS * lanes * phases)
+                    for part in range(out_unit):
+                        # Real taps take each part of the input by itself, complex ones all of them in turn.
+                        origin = table + (part if sets == 1 else x_unit - 1)
+                        tap_set = c % problem[BANKS] * sets + part % sets
+                        sum_outputs(
+                            rows, outputs, phases, origin, units, taps, tap_set * problem[PHASES] * count, count,
+                            problem[PHASES], address(scratch) + (sums + part * problem[SUM_ROW]) * itemsize,
+                            out_unit * problem[SUM_ROW] * itemsize, start, min(padded, start + VECTORS * lanes),
+                            literally(vectors), literally(lanes),
+                        )  # fmt: skip
+                _store(
+                    out, scratch, sums, problem, out_start, period, periods, first_phase, phases, literally(lanes)
+                )  # fmt: skip
             index = take(turns)
 
     arguments = (
@@ -206,10 +226,11 @@ def _problem(
     planes = min(reach, step) * x_unit
     # At least four items for each worker, where that leaves a tile to each.
     share = -(-periods * signals * phase_blocks // (4 * n_workers))
-    periods_of_item = max(1, min(periods, share, MOST_PERIODS, BLOCK_SIZE // max(phases_of_item * out_unit, planes)))
+    block = max(1, min(periods, share, MOST_PERIODS, BLOCK_SIZE // max(phases_of_item * out_unit, planes)))
     # In whole vectors, and where there are enough of them in whole tiles.
-    tile = lanes * VECTORS // 2 if periods_of_item >= lanes * VECTORS // 2 else lanes
-    periods_of_item = -(-periods_of_item // tile) * tile
+    tile = lanes * VECTORS // 2 if block >= lanes * VECTORS // 2 else lanes
+    block = -(-block // tile) * tile
+    periods_of_item = max(1, share // block) * block
     # An odd number of cache lines: rows must not meet in one set of the cache.
     sum_row, plane_row = (
         (-(-size // 16) | 1) * 16 for size in (periods_of_item, periods_of_item + (reach - 1) // step)
@@ -222,6 +243,7 @@ def _problem(
         PHASES_OF_ITEM: phases_of_item,
         PERIOD_BLOCKS: period_blocks,
         PERIODS_OF_ITEM: periods_of_item,
+        PERIODS_OF_BLOCK: block,
         X_UNIT: x_unit,
         OUT_UNIT: out_unit,
         BANKS: banks,
