@@ -17,8 +17,8 @@ import numba
 import numpy as np
 from numba import prange, types
 
-from numba_tconv.backends.cpu import jit
-from numba_tconv.backends.cpu.turns import SIZE, take_part
+from numba_tconv.backends.cpu import cores, jit
+from numba_tconv.backends.cpu.turns import take_part
 
 # Below this many multiply-adds a call stays on its thread. Where two awake threads of a Zen 4 begin to win: 0.5 million
 # for a FIR filter, 0.4 for dense layers, 0.1 for a depthwise one, which waits for memory. A launch costs 3 us more.
@@ -43,7 +43,7 @@ def _layer() -> str:
 
 
 _forked = _is_forked_child()
-_NO_TURNS = np.zeros(SIZE, np.int64)  # copied in 0.2 us; new zeros take 0.4
+_NO_TURNS = np.zeros(1, np.int64)  # copied in 0.2 us; new zeros take 0.4
 _one_launch = threading.Lock()
 _here = threading.local()
 
@@ -79,40 +79,47 @@ def one_thread() -> Iterator[None]:
 
 
 @jit.once
-def _spread(kernel):
-    """Return the launcher `(address, arguments, turns, n_workers)` for a kernel, and the kernel's address.
+def _address(kernel):
+    """Return where a compiled kernel begins.
 
-    By its address: compiled into a parallel loop the kernel would be optimised a second time (a layer's first call
-    compiled for 4 s instead of 3). And not as a function object, which costs 35 us a launch to unbox.
+    It is called there: compiled into a parallel loop it would be optimised a second time (a layer's first call compiled
+    for 4 s instead of 3). And not as a function object, which costs 35 us a launch to unbox.
     """
-    signature = kernel.nopython_signatures[0]
-    compiled = kernel.get_compile_result(signature)
-    address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_cfunc_wrapper_name)
-    return _launcher(signature.args[:-2]), address
+    compiled = kernel.get_compile_result(kernel.nopython_signatures[0])
+    return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_cfunc_wrapper_name)
+
+
+@jit.once
+def _spread(kernel):
+    """Return the launcher `(addresses, arguments, turns, n_workers)` for a kernel, and the addresses."""
+    addresses = _address(cores.settler()), _address(kernel)
+    return _launcher(kernel.nopython_signatures[0].args[:-2]), addresses
 
 
 @jit.once
 def _launcher(arguments):
-    def spread(address, arguments, turns, n_workers):
+    def spread(addresses, arguments, turns, n_workers):
         for worker in prange(n_workers):
-            take_part(address, arguments, turns, worker, n_workers)
+            take_part(addresses[0], (n_workers,), turns, worker)
+            take_part(addresses[1], arguments, turns, worker)
+            cores.leave(turns, worker)
 
-    kinds = (types.intp, types.Tuple(arguments), jit.array(np.int64, 1), types.int64)
+    kinds = (types.UniTuple(types.intp, 2), types.Tuple(arguments), jit.array(np.int64, 1), types.int64)
     return jit.compile_kernel(spread, kinds, parallel=True)
 
 
 def launch(kernel: Any, arguments: tuple, n_workers: int) -> None:
     """Run `kernel(*arguments, turns, worker)` for every worker, on one thread each where that is safe just now."""
-    turns = _NO_TURNS.copy()
     if n_workers > 1:
-        spread, address = _spread(kernel)
+        turns = np.zeros(cores.size(n_workers), np.int64)
+        spread, addresses = _spread(kernel)
         if _layer() in ("omp", "tbb"):
-            spread(address, arguments, turns, n_workers)
+            spread(addresses, arguments, turns, n_workers)
             return
         if _one_launch.acquire(blocking=False):
             try:
-                spread(address, arguments, turns, n_workers)
+                spread(addresses, arguments, turns, n_workers)
             finally:
                 _one_launch.release()
             return
-    kernel(*arguments, turns, 0)
+    kernel(*arguments, _NO_TURNS.copy(), 0)
