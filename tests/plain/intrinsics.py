@@ -78,16 +78,22 @@ def panel_pair(scratch, A, B, counts, D, first, b_ahead, R, V, lanes):
         panel_rows(scratch, A, (start, b_i), counts, sums, first, None, R, V, lanes, 1)
 
 
-def fir_tile(x, x_i, x_j, W, w0, n_i, n_j, bias, b0, out, ahead, S, V, lanes, unit, parts):
+def fir_tile(x, x_i, x_j, W, w0, n_i, n_j, bias, b0, out, sums, first, last, S, V, lanes, unit, parts):
     width, size = V * lanes, W.itemsize
-    pair = bias[b0 : b0 + parts]
     rows = np.empty((S, width), W.dtype)
-    rows[:] = np.resize(pair, width) if unit == 2 else np.resize(pair, S)[:, None]
+    if first:
+        pair = bias[b0 : b0 + parts]
+        rows[:] = np.resize(pair, width) if unit == 2 else np.resize(pair, S)[:, None]
+    else:
+        rows[:] = view(sums, S * width, W.dtype).reshape(S, width)
     for i in range(n_i):
         for j in range(n_j):
             samples = view(x + (i * x_i + j * x_j) * size, width, W.dtype)
             rows += numbers(W, w0 + (i * n_j + j) * S, S)[:, None] * samples
-    view(out, S * width, W.dtype)[:] = rows.reshape(S, -1, unit).transpose(1, 0, 2).ravel()
+    if last:
+        view(out, S * width, W.dtype)[:] = rows.reshape(S, -1, unit).transpose(1, 0, 2).ravel()
+    else:
+        view(sums, S * width, W.dtype)[:] = rows.ravel()
 
 
 def _rows(source, step, count, like, lanes):

@@ -6,7 +6,7 @@ import scipy.signal
 from cases import Case, assert_close, assert_gradients_close, random_values, small_cases
 
 from numba_tconv import conv_transpose1d, conv_transpose1d_backward, upfirdn
-from numba_tconv.backends.cpu import dots, forward, grad_weight, grad_x, panels, rational, scatter
+from numba_tconv.backends.cpu import dots, fir, forward, grad_weight, grad_x, panels, rational, scatter
 from numba_tconv.backends.cpu.staging import float_to_half, half_to_float
 
 CASES = small_cases(5, 200, 20_000)
@@ -32,7 +32,8 @@ def check_gradients(case):
 
 
 @pytest.mark.parametrize("number", range(len(CASES)))
-def test_forward(number):
+def test_forward(number, monkeypatch):
+    monkeypatch.setattr(fir, "CHANNELS_AT_ONCE", 2)
     check_forward(CASES[number])
 
 

@@ -153,33 +153,42 @@ def panel_pair(typingctx, scratch, A, B, counts, D, first, b_ahead, R, V, lanes)
 
 
 @intrinsic(prefer_literal=True)
-def fir_tile(typingctx, x, x_i, x_j, W, w0, I, J, bias, b0, out, ahead, S, V, lanes, unit, parts):  # noqa: E741
+def fir_tile(typingctx, x, x_i, x_j, W, w0, I, J, bias, b0, out, sums, first, last, S, V, lanes, unit, parts):  # noqa: E741
     """S rows of time woven into one run of `S*V*lanes` outputs, contiguous from the address `out` on.
 
     `row[r][v] = bias + sum_{i<I, j<J} W[w0 + (i*J + j)*S + r] * X[i*x_i + j*x_j + v]`, v < V*lanes, X from the address
     `x` on; the rows are interleaved in units of `unit` lanes (2 where X holds complex numbers under real taps).
     `parts` is 2 for complex results: then the bias is a pair, over the lanes where unit is 2, over the rows where it
-    is 1. Addresses, so that one tile serves the caller's arrays and scratch. Meanwhile V lines of every i travel into
-    L2: `ahead = (address or 0 for none, step of i in bytes)`.
+    is 1. Addresses, so that one tile serves the caller's arrays and scratch. Unless `first`, the rows begin with what
+    stands at the address `sums` and not with the bias; unless `last`, they are left there and not woven.
     """
-    size = types.intp
-    sig = types.void(size, size, size, W, size, size, size, bias, size, size, ahead, S, V, lanes, unit, parts)
+    size, flag = types.intp, types.boolean
+    sig = types.void(
+        size, size, size, W, size, size, size, bias, size, size, size, flag, flag, S, V, lanes, unit, parts
+    )
 
     def codegen(context, builder, sig, args):
-        n_rows, n_vectors, n_lanes, n_unit, n_parts = (sig.args[k].literal_value for k in (11, 12, 13, 14, 15))
+        n_rows, n_vectors, n_lanes, n_unit, n_parts = (sig.args[k].literal_value for k in range(13, 18))
         vectors = Vectors(context, builder, context.get_value_type(sig.args[3].dtype), n_lanes)
         w, b = (data_of(context, builder, sig, args, k) for k in (3, 7))
-        x, out = (builder.inttoptr(args[k], vectors.scalar.as_pointer()) for k in (0, 9))
-        pair = [
-            vectors.splat(builder.load(builder.gep(b, [builder.add(args[8], vectors.index(part))])))
-            for part in range(n_parts)
-        ]
-        if n_unit == 2:
-            pair = vectors.weave(pair, 1)[:1]
+        x, out, sums = (builder.inttoptr(args[k], vectors.scalar.as_pointer()) for k in (0, 9, 10))
         acc = [[cgutils.alloca_once(builder, vectors.type) for _ in range(n_vectors)] for _ in range(n_rows)]
-        for r, row in enumerate(acc):
-            for slot in row:
-                builder.store(pair[r % len(pair)], slot)
+        places = [vectors.index(k * n_lanes) for k in range(n_rows * n_vectors)]
+        slots = [slot for row in acc for slot in row]
+        with builder.if_else(args[11]) as (begin, go_on):
+            with begin:
+                pair = [
+                    vectors.splat(builder.load(builder.gep(b, [builder.add(args[8], vectors.index(part))])))
+                    for part in range(n_parts)
+                ]
+                if n_unit == 2:
+                    pair = vectors.weave(pair, 1)[:1]
+                for r, row in enumerate(acc):
+                    for slot in row:
+                        builder.store(pair[r % len(pair)], slot)
+            with go_on:
+                for slot, place in zip(slots, places, strict=True):
+                    builder.store(vectors.load(sums, place), slot)
         step = vectors.index(n_rows)
         _accumulate(
             vectors,
@@ -187,11 +196,16 @@ def fir_tile(typingctx, x, x_i, x_j, W, w0, I, J, bias, b0, out, ahead, S, V, la
             (x, [vectors.index(v * n_lanes) for v in range(n_vectors)], args[1], args[2]),
             (args[5], args[6]),
             acc,
-            (*cgutils.unpack_tuple(builder, args[10]), vectors.index(n_vectors)),
+            (vectors.index(0),) * 3,
         )
-        for v in range(n_vectors):
-            for k, vector in enumerate(vectors.weave([builder.load(row[v]) for row in acc], n_unit)):
-                vectors.store(vector, out, vectors.index((v * n_rows + k) * n_lanes))
+        with builder.if_else(args[12]) as (end, leave):
+            with end:
+                for v in range(n_vectors):
+                    for k, vector in enumerate(vectors.weave([builder.load(row[v]) for row in acc], n_unit)):
+                        vectors.store(vector, out, vectors.index((v * n_rows + k) * n_lanes))
+            with leave:
+                for slot, place in zip(slots, places, strict=True):
+                    vectors.store(builder.load(slot), sums, place)
         return context.get_dummy_value()
 
     return sig, codegen
