@@ -103,4 +103,10 @@ def serves_on_gpu(device: str, work: Work) -> bool:
     """Whether a GPU computes a call on host arrays, where `check_device` has returned `device`."""
     if device != "auto":
         return device == "cuda"
-    return gpu_pays(work, os.cpu_count() or 1) and not missing_for_cuda()
+    return gpu_pays(work, _cores()) and not missing_for_cuda()
+
+
+@cache
+def _cores() -> int:
+    """Return how many cores there are: asked once, because Linux reads a file for the answer, which takes 10 us."""
+    return os.cpu_count() or 1
