@@ -18,6 +18,8 @@ from numba_tconv.geometry import Geometry
 
 # Multiply-adds that count as adding one sample to a bias.
 SUM_WORK = 4
+# Multiply-adds that take as long as a group of the weight takes whatever its size, 150 ns.
+WORK_OF_GROUP = 1 << 12
 LINE_OF_CACHE = 64
 
 
@@ -123,8 +125,8 @@ def weight_gradient(
         geometry, dtype, vectors, batch=batch, groups=groups, channels=channels // groups, filters=filters,
         is_half=grad_output.dtype.char == "e", is_half_x=x.dtype.char == "e", **parts._asdict(),
     )  # fmt: skip
-    work = batch * geometry.length * channels * filters * filter_size
-    n_workers = threads.workers(work * parts.parts * parts.row_parts * parts.reduced_parts)
+    work = batch * geometry.length * channels * filters * filter_size * parts.parts * parts.row_parts
+    n_workers = threads.workers(work * parts.reduced_parts + groups * WORK_OF_GROUP)
     x_parts, g = in_parts(x), in_parts(grad_output)
     kernel = grad_weight.kernel(x_parts.dtype, g.dtype, dtype, vectors)
     sums = np.empty((integers[products.CHUNKS], parts.parts, channels, parts.row_parts, filters, filter_size), dtype)

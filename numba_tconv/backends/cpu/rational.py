@@ -31,6 +31,8 @@ MOST_PERIODS = 4096
 # While a block of so many phases is summed, the next one travels into L2; more of them come in long runs, which
 # `_stage_planes` and `_store` call one after the other.
 MOST_CALLED_AHEAD = 32
+# Multiply-adds that take as long as a signal takes whatever its length, 150 ns: 512 of one sample use two threads.
+WORK_OF_SIGNAL = 1 << 12
 
 
 (
@@ -280,7 +282,8 @@ def change_rate(change: RateChange, x: np.ndarray, taps: Taps, out: np.ndarray) 
     is_plain_x, is_plain_out = _is_plain(x, dtype), _is_plain(out, dtype)
     x, out = in_parts(x), in_parts(out)
     signals, units = out.shape[0] * out.shape[1], (x.shape[3], out.shape[3])
-    n_workers = threads.workers(signals * out.shape[3] * change.output_length * change.taps_per_phase * taps.reduced)
+    work_of_signal = out.shape[3] * change.output_length * change.taps_per_phase * taps.reduced
+    n_workers = threads.workers(signals * (WORK_OF_SIGNAL + work_of_signal))
     numbers, scratch, rows = _problem(
         change, signals, units, taps[1:], host().lanes(dtype.itemsize), n_workers,
         is_plain_x=is_plain_x, is_plain_out=is_plain_out,
