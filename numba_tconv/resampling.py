@@ -166,7 +166,7 @@ def _plan(
 
 @lru_cache(maxsize=64)
 def _kept(taps: bytes, dtype: np.dtype[Any], shape: tuple[int, ...], up: int, down: int, by_fft: bool) -> Polyphase:
-    """Return a filter as a call before has packed it: 256 samples take 6 us, and 9 with the taps packed anew."""
+    """Return a filter as a call before has packed it: 256 samples take 7.2 us, and 9.4 with the taps packed anew."""
     return Polyphase(np.frombuffer(taps, dtype).reshape(shape), up, down, by_fft=by_fft)
 
 

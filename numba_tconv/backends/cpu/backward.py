@@ -5,6 +5,7 @@ where the result is, and nowhere else.
 """
 
 from functools import lru_cache
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -51,8 +52,9 @@ _few_samples_problem = lru_cache(maxsize=4096)(dots.problem)
 _weight_problem = lru_cache(maxsize=4096)(grad_weight.problem)
 
 
-def _work(geometry: Geometry, batch: int, weight: np.ndarray, parts: _Parts) -> int:
-    return batch * geometry.length * weight.size * parts.parts * parts.row_parts * parts.reduced_parts
+def _work(geometry: Geometry, batch: int, weights: int, parts: _Parts) -> int:
+    """Return the multiply-adds of a gradient for so many weights."""
+    return batch * geometry.length * weights * prod(parts)
 
 
 def input_gradient(
@@ -76,7 +78,7 @@ def input_gradient(
         bank.run(grad_output, filter_size - 1 - geometry.left, out)
         return
     parts = _parts(weight.dtype.kind == "c", g_is_complex, is_complex)
-    n_workers = threads.workers(_work(geometry, out.shape[0], weight, parts))
+    n_workers = threads.workers(_work(geometry, out.shape[0], weight.size, parts))
     g, out = in_parts(grad_output), in_parts(out)
     sizes = {"batch": len(out), "groups": groups, "channels": channels // groups, "filters": filters}
     sizes |= {"is_half": grad_output.dtype.char == "e", **parts._asdict()}
@@ -125,8 +127,7 @@ def weight_gradient(
         geometry, dtype, vectors, batch=batch, groups=groups, channels=channels // groups, filters=filters,
         is_half=grad_output.dtype.char == "e", is_half_x=x.dtype.char == "e", **parts._asdict(),
     )  # fmt: skip
-    work = batch * geometry.length * channels * filters * filter_size * parts.parts * parts.row_parts
-    n_workers = threads.workers(work * parts.reduced_parts + groups * WORK_OF_GROUP)
+    n_workers = threads.workers(_work(geometry, batch, prod(shape), parts) + groups * WORK_OF_GROUP)
     x_parts, g = in_parts(x), in_parts(grad_output)
     kernel = grad_weight.kernel(x_parts.dtype, g.dtype, dtype, vectors)
     sums = np.empty((integers[products.CHUNKS], parts.parts, channels, parts.row_parts, filters, filter_size), dtype)

@@ -22,8 +22,9 @@ from numba_tconv.backends.cpu.vectors import address
 from numba_tconv.geometry import Geometry
 
 # Channels that all tiles of an item visit before the next ones come; meanwhile their sums wait in L2. So x is read in a
-# few long runs, which the processor fetches by itself. With all channels staged for one tile after the other, 128 -> 1
-# (8, 4) with 30,000 samples took two threads 821 us, now 463; 4 at once 631, 16 1126 on one thread where 8 took 821.
+# few long runs, which the processor fetches by itself; asking for them as well cost a depthwise layer 30 %. With all
+# channels staged for one tile after the other, 128 -> 1 (8, 4) with 30,000 samples took two threads 821 us, now 463;
+# with four at once 631. On one thread sixteen took 1126 us, eight 821.
 CHANNELS_AT_ONCE = 8
 # Rows of an item, numbers that it stages and sums that wait. In Fortran order the next channel's samples lie in the
 # same cache lines, which are still there after a thousand rows: eight times as many took 4.4 ms where these take 3.0.
@@ -100,8 +101,8 @@ def kernel(x_dtype, dtype, out_dtype, S, unit, parts):
                     produced = (problem[STRIDE] * row - problem[LEFT]) * parts
                     fits = produced >= 0 and produced + tile_size <= problem[OUTPUT_LENGTH] * parts
                     if is_plain_x and row >= halo and row + tile_rows <= length:
-                        source, channel_step = x_start + row * unit * itemsize, x.strides[1] // itemsize
-                        source += channel * x.strides[1]
+                        source = x_start + channel * x.strides[1] + row * unit * itemsize
+                        channel_step = x.strides[1] // itemsize
                     else:
                         if is_plain_x:
                             staged_from = row - halo

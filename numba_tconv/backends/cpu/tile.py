@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 from numba_tconv.backends.cpu.vectors import Vectors, data_of
 
 
-def _accumulate(vectors, rows, columns, counts, accumulators, ahead, b_ahead=None, a_r=1):
+def _accumulate(vectors, rows, columns, counts, accumulators, ahead=None, b_ahead=None, a_r=1):
     """Emit the two reduction loops: `acc[r][v] += A[a0 + i*a_i + j*a_j + r*a_r] * B[b_v + i*b_i + j*b_j]`.
 
     `rows` is `(pointer, offset, step of i, step of j)`, `columns` the same with the offset of every vector v. `counts`
@@ -24,11 +24,12 @@ def _accumulate(vectors, rows, columns, counts, accumulators, ahead, b_ahead=Non
     with cgutils.for_range(builder, counts[0]) as outer:
         a1 = builder.add(a0, builder.mul(outer.index, a_i))
         b1 = builder.mul(outer.index, b_i)
-        line, step, n_lines = ahead
-        with builder.if_then(builder.icmp_signed("!=", line, vectors.index(0))):
-            line = builder.add(line, builder.mul(outer.index, step))
-            with cgutils.for_range(builder, n_lines) as lines:
-                vectors.prefetch(builder.add(line, builder.mul(lines.index, vectors.index(64))))
+        if ahead is not None:
+            line, step, n_lines = ahead
+            with builder.if_then(builder.icmp_signed("!=", line, vectors.index(0))):
+                line = builder.add(line, builder.mul(outer.index, step))
+                with cgutils.for_range(builder, n_lines) as lines:
+                    vectors.prefetch(builder.add(line, builder.mul(lines.index, vectors.index(64))))
         with cgutils.for_range(builder, counts[1]) as inner:
             a2 = builder.add(a1, builder.mul(inner.index, a_j))
             b2 = builder.add(b1, builder.mul(inner.index, b_j))
@@ -196,7 +197,6 @@ def fir_tile(typingctx, x, x_i, x_j, W, w0, I, J, bias, b0, out, sums, first, la
             (x, [vectors.index(v * n_lanes) for v in range(n_vectors)], args[1], args[2]),
             (args[5], args[6]),
             acc,
-            (vectors.index(0),) * 3,
         )
         with builder.if_else(args[12]) as (end, leave):
             with end:
