@@ -362,7 +362,7 @@ NAMES = {
     "functional": "conv_transpose1d", "gradients": "conv_transpose1d_backward",
 }  # fmt: skip
 MACHINES = {
-    "backends.cpu": ("from arrays: forward, backward, polyphase", "kernels: panels, fir, scatter, rational,",
+    "backends.cpu": ("from arrays: forward, backward, polyphase", "kernels: panels, direct, fir, scatter, rational,",
                      "columns, grad_x, grad_weight, grad_bias", "under them: pack, staging, tile, moves, jit"),
     "backends.cuda": ("from arrays: forward, backward, polyphase", "integers, launches: problems, launch, binding",
                       "contraction, fir, rates, tap_sums, sums", "under them: views, memory, compiler"),

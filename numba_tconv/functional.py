@@ -80,7 +80,7 @@ def _run(
     prepared: _Prepared,
     shape: Geometry,
     x: NDArray[Any],
-    weights: NDArray[Any],
+    weights: Any,
     filters: int,
     out: Any,
     inputs: Sequence[NDArray[Any]],
@@ -300,23 +300,21 @@ class ConvTranspose1d:
         self._bias = gpu.kept(check_bias(bias, self._weight, self._options.groups))
         self._device = check_device(device)
         self._filters = self._weight.shape[1] * self._options.groups
-        self._prepared: dict[np.dtype[Any], tuple[_Prepared, NDArray[Any]]] = {}
+        self._prepared: dict[np.dtype[Any], tuple[_Prepared, Any]] = {}
         if self._device != "cuda" and isinstance(self._weight, np.ndarray):
             # Packed for the likely input: of the weights' dtype, or complex where the bias is.
             is_complex = self._bias is not None and self._bias.dtype.kind == "c"
             self._prepare(np.result_type(self._weight, np.complex64) if is_complex else self._weight.dtype)
 
-    def _prepare(self, x: np.dtype[Any]) -> tuple[_Prepared, NDArray[Any]]:
-        """Return what inputs of the dtype `x` need, and the packed weights; panels are shared where they are equal."""
+    def _prepare(self, x: np.dtype[Any]) -> tuple[_Prepared, Any]:
+        """Return what inputs of the dtype `x` need, and the packed weights, which are shared where they are equal."""
         prepared = _prepare(self._weight, self._bias, self._options, x)
-        packed = {id(other.layout): panels for other, panels in self._prepared.values()}
-        panels = packed.get(id(prepared.layout))
-        if panels is None:
-            panels = backend("cpu.forward").pack(prepared.layout, self._weight)
-        self._prepared[x] = prepared, panels
-        return prepared, panels
+        packed = {id(other.layout): weights for other, weights in self._prepared.values()}.get(id(prepared.layout))
+        packed = packed or backend("cpu.forward").Packed(prepared.layout, self._weight)
+        self._prepared[x] = prepared, packed
+        return prepared, packed
 
-    def _prepared_for(self, x: np.dtype[Any]) -> tuple[_Prepared, NDArray[Any]]:
+    def _prepared_for(self, x: np.dtype[Any]) -> tuple[_Prepared, Any]:
         return self._prepared.get(x) or self._prepare(x)
 
     @cached_property
@@ -351,8 +349,8 @@ class ConvTranspose1d:
             return _run_on_gpu(self._on_gpu, shape, x, self._weight, self._bias, self._filters, out, stream)
         if stream is not None:
             check_stream(stream, x)
-        prepared, panels = self._prepared_for(x.dtype)
-        return _run(backend("cpu.forward").forward, prepared, shape, x, panels, self._filters, out, ())
+        prepared, packed = self._prepared_for(x.dtype)
+        return _run(backend("cpu.forward").forward, prepared, shape, x, packed, self._filters, out, ())
 
     def backward(self, grad_output: ArrayLike, x: ArrayLike, *, wrt: str | Collection[str] = EVERYTHING) -> Gradients:
         """Return the gradients of a loss, given its gradient of the result for `x`.
@@ -433,5 +431,5 @@ class _StreamedPlan:
         if plan._device == "cuda":
             plan._on_gpu.run(part, x, out, computed_dtype(out.dtype), None)
             return
-        prepared, panels = plan._prepared_for(x.dtype)
-        backend("cpu.forward").forward(prepared.layout, part, x, panels, prepared.bias, out)
+        prepared, packed = plan._prepared_for(x.dtype)
+        backend("cpu.forward").forward(prepared.layout, part, x, packed, prepared.bias, out)

@@ -312,6 +312,19 @@ def random_wide_case(rng: random.Random) -> Case:
     return replace(case, weight_layout="contiguous")
 
 
+def random_long_case(rng: random.Random) -> Case:
+    """Return a case of long signals with few weights, whose branches all have the same taps."""
+    kind = rng.choice((("float32", "float32"), ("float32", "float32"), ("complex64", "float32")))
+    branches = rng.choice((1, 2, 3, 5))
+    filters, groups, channels = rng.choice((16, 36, 44)), rng.choice((1, 1, 2)), rng.randint(1, 9)
+    case = Case(
+        rng.choice((None, 1, 2)), groups, channels, filters, branches * rng.randint(1, 4), rng.randint(256, 900)
+    )
+    return with_options(
+        rng, case, kind, branches, rng.choice([step for step in (1, 1, 1, 2) if gcd(step, branches) == 1])
+    )
+
+
 def with_options(rng: random.Random, case: Case, kind: tuple[str, str], branches: int, step: int) -> Case:
     """Draw what is left when the shapes are known: crop, dtypes, layouts."""
     common = rng.choice((1, 1, 1, 2, 3))
@@ -335,10 +348,10 @@ def with_options(rng: random.Random, case: Case, kind: tuple[str, str], branches
 
 
 def random_cases(seed: int, count: int) -> Iterator[Case]:
-    """Yield random cases, one in twenty of them wide."""
+    """Yield random cases, one in twenty of them wide and one long."""
     rng = random.Random(seed)  # noqa: S311 nothing secret
     for number in range(count):
-        yield random_wide_case(rng) if number % 20 == 19 else random_case(rng)
+        yield {9: random_long_case, 19: random_wide_case}.get(number % 20, random_case)(rng)
 
 
 def small_case(rng: random.Random, most_work: int) -> Case:
@@ -385,7 +398,7 @@ LARGE = {
     ),
     "fir, half": Case(2, filter_size=8, length=3001, stride=2, x_dtype="float16", weight_dtype="float16"),
     "fir, integers": Case(2, filter_size=8, length=3001, stride=2, x_dtype="int16"),
-    "panels, several blocks, serial": Case(channels=2, filters=40, filter_size=3, length=600, bias_dtype="float32"),
+    "panels, several blocks, serial": Case(channels=2, filters=40, filter_size=3, length=600, stride=2),
     "panels, parallel": Case(3, 1, 80, 48, 16, 300, 8, padding=4, bias_dtype="float32"),
     "panels, strided arrays": Case(3, 1, 80, 48, 16, 300, 8, padding=4, x_layout="stepped", out_layout="reversed"),
     "panels, arrays in a frame": Case(3, 1, 80, 48, 16, 300, 8, padding=4, x_layout="embedded", out_layout="embedded"),
@@ -423,6 +436,22 @@ LARGE = {
         2, 1, 40, 64, 47, 30, 2, x_dtype="complex64", weight_dtype="complex64"
     ),
     "panels, packed on the way, half": Case(2, 1, 70, 128, 47, 30, 2, x_dtype="float16", weight_dtype="float16"),
+    "direct, several blocks, serial": Case(1, 1, 1, 16, 3, 10_000),
+    "direct, parallel": Case(1, 1, 48, 24, 4, 9000, 2, padding=1, bias_dtype="float32"),
+    "direct, several signals": Case(5, 1, 24, 36, 6, 700, 3, padding=(2, 4), bias_dtype="float32"),
+    "direct, shares of filters": Case(1, 1, 96, 48, 4, 256, 2, padding=1),
+    "direct, strided arrays": Case(3, 1, 24, 20, 8, 400, 4, padding=3, x_layout="stepped", out_layout="reversed"),
+    "direct, arrays in a frame": Case(3, 1, 24, 20, 8, 400, 4, padding=3, x_layout="embedded", out_layout="embedded"),
+    "direct, groups": Case(2, 3, 9, 16, 4, 500, 2, padding=(1, 3), weight_layout="fortran", bias_dtype="float32"),
+    "direct, taps apart": Case(2, 1, 7, 36, 3, 600, dilation=50, padding=(60, 11)),
+    "direct, taps that do not interleave": Case(1, 1, 7, 16, 6, 900, 4, dilation=6, padding=(3, 5)),
+    "direct, many branches": Case(2, 1, 5, 9, 24, 400, 12, output_padding=5, bias_dtype="float32"),
+    "direct, double": Case(2, 1, 30, 20, 6, 700, 2, x_dtype="float64", weight_dtype="float64"),
+    "direct, pairs": Case(2, 1, 30, 20, 6, 700, 2, padding=1, x_dtype="complex64", bias_dtype="complex64"),
+    "direct, pairs in a frame": Case(2, 1, 30, 20, 6, 700, 2, x_dtype="complex64", x_layout="embedded"),
+    "direct, complex taps": Case(2, 1, 10, 20, 6, 700, 2, x_dtype="complex64", weight_dtype="complex64"),
+    "direct, half": Case(2, 1, 10, 40, 6, 700, 2, x_dtype="float16", weight_dtype="float16"),
+    "direct, integers": Case(2, 1, 10, 40, 6, 700, 2, x_dtype="int16"),
     "scatter, one sample": Case(1, 1, 500, 300, 16, 1, 8, padding=4, bias_dtype="float32"),
     "scatter, few samples, serial": Case(None, 1, 70, 71, 15, 5, 8, padding=4, bias_dtype="float32"),
     "scatter, sixteen samples": Case(2, 1, 300, 64, 16, 8, 8, padding=(3, 9), output_padding=2),

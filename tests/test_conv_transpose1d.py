@@ -122,7 +122,8 @@ def test_random_cases_are_varied(launches, monkeypatch):
         name = launches[-1][0] if launches else None
         is_on_the_way = name == "panels" and "pack" not in dict(launches)
         paths["packed on the way" if is_on_the_way else name].append((case, geometry_of(case)))
-    assert set(paths) >= {"fir", "panels", "scatter"}
+    assert set(paths) >= {"fir", "panels", "scatter", "direct"}
+    assert len(paths["direct"]) > 60
     assert len(paths["scatter"]) > 40
     assert len(paths["packed on the way"]) > 8
     for path in (paths["fir"], paths["panels"]):

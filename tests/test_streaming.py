@@ -89,6 +89,15 @@ def test_layers(seed, lengths, stride, dilation, taps, padding, filters, groups,
     assert_same_bits(in_blocks(op.stream(), x, -1, lengths), op(x))
 
 
+@pytest.mark.parametrize(("dtype", "weight_dtype"), ["ff", "dd", "Ff", "FF", "fF", "ef"])
+@pytest.mark.parametrize(("stride", "dilation", "taps"), [(1, 1, 3), (1, 3, 5), (2, 1, 4), (3, 2, 9), (5, 1, 5)])
+def test_blocks_too_short_for_the_path_of_long_signals(dtype, weight_dtype, stride, dilation, taps, rng):
+    weight = rng.standard_normal((5, 16, taps)).astype(weight_dtype)
+    op = ConvTranspose1d(weight, np.arange(16.0), stride=stride, dilation=dilation, padding=(1, 2))
+    x = rng.standard_normal((2, 5, 1500)).astype(dtype)
+    assert_same_bits(in_blocks(op.stream(), x, -1, [5, 0, 300, 1, 700]), op(x))
+
+
 def test_causal_layers_hold_nothing_back(rng):
     """A frame in, `stride` samples out: what a decoder needs in real time; the bias counts once."""
     op = ConvTranspose1d(np.ones((4, 3, 8), np.float32), np.full(3, 0.5, np.float32), stride=4, padding=(0, 4))

@@ -6,7 +6,7 @@ import scipy.signal
 from cases import Case, assert_close, assert_gradients_close, random_values, small_cases
 
 from numba_tconv import conv_transpose1d, conv_transpose1d_backward, upfirdn
-from numba_tconv.backends.cpu import dots, fir, forward, grad_weight, grad_x, panels, rational, scatter
+from numba_tconv.backends.cpu import direct, dots, fir, forward, grad_weight, grad_x, panels, rational, scatter
 from numba_tconv.backends.cpu.staging import float_to_half, half_to_float
 
 CASES = small_cases(5, 200, 20_000)
@@ -34,6 +34,7 @@ def check_gradients(case):
 @pytest.mark.parametrize("number", range(len(CASES)))
 def test_forward(number, monkeypatch):
     monkeypatch.setattr(fir, "CHANNELS_AT_ONCE", 2)
+    monkeypatch.setattr(direct, "FEWEST_ROWS", 1)
     check_forward(CASES[number])
 
 
@@ -62,6 +63,11 @@ MORE = {
     "packed on the way, blocks of taps": Case(1, 2, 3, 12, 40, 17, 2, x_layout="stepped"),
     "packed on the way, one behind the other": Case(1, 1, 9, 1, 130, 17, 36, dilation=5),
     "packed on the way, complex taps": Case(2, 1, 5, 24, 5, 9, 2, x_dtype="complex64", weight_dtype="complex64"),
+    "direct": Case(2, 1, 3, 12, 4, 30, 2, padding=(1, 2), bias_dtype="float32"),
+    "direct, shares of filters": Case(1, 1, 3, 12, 4, 9, 2),
+    "direct, groups": Case(1, 2, 3, 12, 3, 40, dilation=2, x_layout="stepped", out_layout="stepped"),
+    "direct, pairs": Case(2, 1, 3, 12, 4, 30, 2, x_dtype="complex64", bias_dtype="complex64"),
+    "direct, complex taps": Case(2, 1, 3, 12, 4, 30, 2, x_dtype="complex64", weight_dtype="complex64"),
     "read in place": Case(1, 1, 40, 20, 16, 1, 8, padding=4, bias_dtype="float32"),
     "read in place, several samples": Case(3, 1, 40, 21, 15, 5, 8, padding=(3, 9), x_layout="stepped"),
     "read in place, taps apart": Case(2, 2, 40, 17, 5, 7, 2, dilation=3, output_padding=2, bias_dtype="float32"),
@@ -77,6 +83,10 @@ def test_more(name, monkeypatch):
     # Each on its own path, or the call fails.
     if name.startswith("packed on the way"):
         monkeypatch.setattr(forward, "pack", None)
+    if name.startswith("direct"):
+        monkeypatch.setattr(direct, "FEWEST_ROWS", 1)
+        monkeypatch.setattr(direct, "STAGE_SIZE", 1 << 6)
+        monkeypatch.setattr(panels, "kernel", None)
     if name.startswith("read in place"):
         monkeypatch.setattr(panels, "packs_on_the_way", None)
     for module in (grad_weight, grad_x, dots):

@@ -32,17 +32,17 @@ BLOCK_ROWS = 4096
 STAGE_SIZE = 1 << 13
 SUMS_SIZE = 1 << 15
 
+# What the direct path needs as well, then what is the FIR path's own.
 (
     ITEMS, ROW_BLOCKS, BLOCK_OF_ROWS, SIGNALS, FIRST_ROW, ROWS, LENGTH, IS_HALF,
-    CHANNELS, REDUCED, AT_ONCE, IS_MERGED, TAPS, STEP, HALO, STAGE_ROW,
-    FILTERS, ALL_FILTERS, BRANCHES, PARTS,
-    STRIDE, DILATION, LEFT, OUTPUT_LENGTH, SUMS, SCRATCH,
-    IS_PLAIN_X, IS_PLAIN_OUT,
-) = range(28)  # fmt: skip
+    CHANNELS, REDUCED, IS_MERGED, TAPS, STEP, HALO, STAGE_ROW, FILTERS, BRANCHES, PARTS,
+    STRIDE, DILATION, LEFT, OUTPUT_LENGTH, SCRATCH, IS_PLAIN_OUT, COMMON,
+) = range(25)  # fmt: skip
+AT_ONCE, ALL_FILTERS, SUMS, IS_PLAIN_X = range(COMMON, COMMON + 4)
 
 
 @jit.helper
-def _stage(x, scratch, at, problem, n, group, part, first, count, unit, channels):
+def stage_channels(x, scratch, at, problem, n, group, part, first, count, unit, channels):
     """Stage `count` rows' samples of some channels of the group, (the first, how many), from time `first` on."""
     for channel in range(channels[1]):
         c, x_part = divmod(channels[0] + channel, 2) if problem[IS_MERGED] else (channels[0] + channel, 0)
@@ -53,7 +53,7 @@ def _stage(x, scratch, at, problem, n, group, part, first, count, unit, channels
 
 
 @jit.helper
-def _store(out, scratch, at, problem, n, f, part, row, count, parts):
+def store_rows(out, scratch, at, problem, n, f, part, row, count, parts):
     """Store `count` woven rows from scratch: any crop, stride and dtype."""
     time, step = problem[STRIDE] * row - problem[LEFT], out.strides[3]
     start = n * out.strides[0] + f * out.strides[1] + part * step
@@ -95,7 +95,7 @@ def kernel(x_dtype, dtype, out_dtype, S, unit, parts):
                 staged_from = first - halo
                 if not is_plain_x:
                     count = last - first + tile_rows + halo
-                    _stage(x, scratch, stage, problem, n, group, part, staged_from, count, unit, channels)
+                    stage_channels(x, scratch, stage, problem, n, group, part, staged_from, count, unit, channels)
                 sums = spilled + problem[SUMS] * itemsize
                 for row in range(first, last, tile_rows):
                     produced = (problem[STRIDE] * row - problem[LEFT]) * parts
@@ -107,15 +107,18 @@ def kernel(x_dtype, dtype, out_dtype, S, unit, parts):
                         if is_plain_x:
                             staged_from = row - halo
                             count = tile_rows + halo
-                            _stage(x, scratch, stage, problem, n, group, part, staged_from, count, unit, channels)
+                            stage_channels(
+                                x, scratch, stage, problem, n, group, part, staged_from, count, unit, channels
+                            )
                         source = address(scratch) + (stage + (row - staged_from) * unit) * itemsize
                         channel_step = problem[STAGE_ROW]
                     is_inside = is_plain_out and fits
                     fir_tile(
-                        source, channel_step, -step * unit,
-                        taps, (f * problem[REDUCED] + channel) * problem[TAPS] * S, channels[1], problem[TAPS],
-                        bias, f * problem[PARTS] + part, out_start + produced * itemsize if is_inside else spilled,
-                        sums, is_first, is_last, S, V, lanes, unit, parts,
+                        (source, channel_step, -step * unit),
+                        taps, (f * problem[REDUCED] + channel) * problem[TAPS] * S, (channels[1], problem[TAPS]),
+                        bias, (f * problem[PARTS] + part, 0),
+                        (out_start + produced * itemsize if is_inside else spilled, 0),
+                        sums, is_first, is_last, 1, S, V, lanes, unit, parts,
                     )  # fmt: skip
                     sums += tile_size * itemsize
                     if is_inside or not is_last:
@@ -125,7 +128,7 @@ def kernel(x_dtype, dtype, out_dtype, S, unit, parts):
                         start = (produced + begin) * itemsize
                         copy_bytes(out_start + start, spilled + begin * itemsize, max(0, end - begin) * itemsize)
                     else:
-                        _store(out, scratch, spill, problem, n, f, part, row, min(tile_rows, last - row), parts)
+                        store_rows(out, scratch, spill, problem, n, f, part, row, min(tile_rows, last - row), parts)
             index = take(turns)
 
     return jit.compile_kernel(run, jit.kernel_arguments(x_dtype, dtype, out_dtype))
@@ -134,6 +137,32 @@ def kernel(x_dtype, dtype, out_dtype, S, unit, parts):
 def own_parts(layout: Layout, unit: int) -> int:
     """Parts of a result that one item computes; a complex signal in two planes has one of two."""
     return 2 if unit == 2 or layout.weight_parts == 2 else 1
+
+
+def integers_of(
+    layout: Layout, geometry: Geometry, unit: int, *, is_half: bool, is_plain_out: bool
+) -> dict[int, int | bool]:
+    """Return the kernel's integers that follow from the operator and one signal."""
+    return {
+        FIRST_ROW: geometry.first_row,
+        ROWS: geometry.rows,
+        LENGTH: geometry.length,
+        IS_HALF: is_half,
+        CHANNELS: layout.channels,
+        REDUCED: layout.reduced_channels,
+        IS_MERGED: layout.reduced_channels > layout.channels,
+        TAPS: layout.taps,
+        STEP: layout.input_step,
+        HALO: geometry.halo,
+        FILTERS: layout.filters,
+        BRANCHES: layout.branches,
+        PARTS: layout.parts,
+        STRIDE: geometry.stride,
+        DILATION: geometry.dilation,
+        LEFT: geometry.left,
+        OUTPUT_LENGTH: geometry.output_length,
+        IS_PLAIN_OUT: is_plain_out and geometry.is_interleaved and own_parts(layout, unit) == layout.parts,
+    }
 
 
 def problem(
@@ -169,34 +198,16 @@ def problem(
     tile_size = rows_of_filter * vectors * lanes
     sums = tile_size + at_once * stage_row
     scratch = sums + (tiles * tile_size if at_once < layout.reduced_channels else 0)
-    values = {
+    values = integers_of(layout, geometry, unit, is_half=is_half, is_plain_out=is_plain_out) | {
         ITEMS: signals * filters * row_blocks,
         ROW_BLOCKS: row_blocks,
         BLOCK_OF_ROWS: block_of_rows,
         SIGNALS: signals,
-        FIRST_ROW: geometry.first_row,
-        ROWS: geometry.rows,
-        LENGTH: geometry.length,
-        IS_HALF: is_half,
-        CHANNELS: layout.channels,
-        REDUCED: layout.reduced_channels,
-        AT_ONCE: at_once,
-        IS_MERGED: layout.reduced_channels > layout.channels,
-        TAPS: layout.taps,
-        STEP: layout.input_step,
-        HALO: geometry.halo,
         STAGE_ROW: stage_row,
-        FILTERS: layout.filters,
-        ALL_FILTERS: filters,
-        BRANCHES: layout.branches,
-        PARTS: layout.parts,
-        STRIDE: geometry.stride,
-        DILATION: geometry.dilation,
-        LEFT: geometry.left,
-        OUTPUT_LENGTH: geometry.output_length,
-        SUMS: sums,
         SCRATCH: scratch,
+        AT_ONCE: at_once,
+        ALL_FILTERS: filters,
+        SUMS: sums,
         IS_PLAIN_X: is_plain_x,
-        IS_PLAIN_OUT: is_plain_out and geometry.is_interleaved and own_parts(layout, unit) == layout.parts,
     }
     return np.array([int(values[k]) for k in range(len(values))], np.int64), scratch

@@ -9,14 +9,14 @@ from functools import cache, lru_cache, partial
 
 import numpy as np
 
-from numba_tconv.backends.cpu import fir, panels, scatter, threads
+from numba_tconv.backends.cpu import direct, fir, panels, scatter, threads
 from numba_tconv.backends.cpu.layout import Layout, plan_layout
-from numba_tconv.backends.cpu.pack import flat_real, pack
+from numba_tconv.backends.cpu.pack import Packed, flat_real, pack
 from numba_tconv.backends.cpu.staging import in_parts, part_dtype
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.geometry import Geometry
 
-__all__ = ["forward", "forward_once", "pack", "plan_layout"]
+__all__ = ["Packed", "forward", "forward_once", "plan_layout"]
 
 
 class Call:
@@ -49,13 +49,18 @@ def _call(
     itemsize = layout.dtype.itemsize
     is_plain_x = x_dtype == layout.x_dtype and _is_plain(x_strides, x_dtype, itemsize)
     is_plain_out = out_dtype == layout.out_dtype and _is_plain(out_strides, out_dtype, itemsize)
-    is_paired = is_plain_x and layout.is_fir and layout.signals == 2
+    is_direct = direct.serves(layout, geometry)
+    is_paired = is_plain_x and (layout.is_fir or is_direct) and layout.signals == 2
     unit = 2 if is_paired else 1
     dtypes = part_dtype(x_dtype), layout.dtype, part_dtype(out_dtype)
     lanes = layout.groups * layout.filters * layout.filter_lanes
     work = batch * layout.signals * geometry.rows * lanes * layout.reduced_channels * layout.taps
     flags = {"is_half": x_dtype.char == "e", "is_plain_out": is_plain_out}
-    if layout.is_fir:
+    if is_direct:
+        rows = layout.direct_filters, layout.filter_lanes
+        kernel = direct.kernel(*dtypes, *rows, unit, fir.own_parts(layout, unit))
+        problem = partial(direct.problem, layout, geometry, batch, unit=unit, **flags)
+    elif layout.is_fir:
         kernel = fir.kernel(*dtypes, layout.filter_lanes, unit, fir.own_parts(layout, unit))
         is_read_in_place = is_plain_x and layout.x_parts == unit
         problem = partial(fir.problem, layout, geometry, batch, unit=unit, is_plain_x=is_read_in_place, **flags)
@@ -76,15 +81,17 @@ def _scatter_call(
 
 
 def forward(
-    layout: Layout, geometry: Geometry, x: np.ndarray, packed: np.ndarray, bias: np.ndarray, out: np.ndarray
+    layout: Layout, geometry: Geometry, x: np.ndarray, packed: Packed, bias: np.ndarray, out: np.ndarray
 ) -> None:
     """Write the transposed convolution of `x` (batch, in_channels, length) to `out` (batch, out_channels, length).
 
-    `packed` is what `pack` made of the weight; `bias` (out_channels * parts,) has the layout's real dtype.
+    `bias` (out_channels * parts,) has the layout's real dtype.
     """
     if x.shape[0] == 0:
         return
-    _forward(layout, geometry, x, packed, bias, out, is_packed=True)
+    is_direct = direct.serves(layout, geometry)
+    weights = packed.flat if is_direct else packed.panels
+    _forward(layout, geometry, x, weights, bias, out, is_packed=not is_direct)
 
 
 def _forward(
@@ -118,10 +125,10 @@ def forward_once(
         dtypes = (x_parts.dtype, layout.dtype, out_parts.dtype)
         call = _scatter_call(layout, geometry, batch, dtypes, x.dtype.char == "e")
         _launch(call, layout.dtype, x_parts, weight.reshape(-1), bias, out_parts)
-    elif panels.packs_on_the_way(layout, geometry, batch):
+    elif direct.serves(layout, geometry) or panels.packs_on_the_way(layout, geometry, batch):
         _forward(layout, geometry, x, flat_real(layout, weight), bias, out, is_packed=False)
     else:
-        forward(layout, geometry, x, pack(layout, weight), bias, out)
+        _forward(layout, geometry, x, pack(layout, weight), bias, out, is_packed=True)
 
 
 def _launch(call: Call, dtype: np.dtype, *arrays: np.ndarray) -> None:

@@ -5,7 +5,7 @@ Done once by a plan, and in every call of `conv_transpose1d`: of many samples be
 stand one behind the other.
 """
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -194,6 +194,28 @@ def pack(layout: Layout, weight: np.ndarray) -> np.ndarray:
     kernel = _kernel(layout.dtype, layout.filter_block > 1)
     threads.launch(kernel, (flat_real(layout, weight), panels, _problem(layout)), n_workers)
     return panels
+
+
+class Packed:
+    """The weights of a plan as the paths take them; kept, so they must not change.
+
+    Where the direct path serves long signals, panels wait for the first short one: it may never come.
+    """
+
+    def __init__(self, layout: Layout, weight: np.ndarray) -> None:
+        self._layout, self._weight = layout, weight
+        if not layout.direct_filters:
+            self.panels  # noqa: B018 packed now, not in the first call
+
+    @cached_property
+    def panels(self) -> np.ndarray:
+        """What `pack` returns."""
+        return pack(self._layout, self._weight)
+
+    @cached_property
+    def flat(self) -> np.ndarray:
+        """What `flat_real` returns."""
+        return flat_real(self._layout, self._weight)
 
 
 class Taps(NamedTuple):

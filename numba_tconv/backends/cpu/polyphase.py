@@ -12,7 +12,7 @@ import numpy as np
 from numba_tconv.backends.cpu import columns, rational
 from numba_tconv.backends.cpu.forward import forward
 from numba_tconv.backends.cpu.layout import Layout, plan_layout
-from numba_tconv.backends.cpu.pack import Taps, pack, pack_phases
+from numba_tconv.backends.cpu.pack import Packed, Taps, pack_phases
 from numba_tconv.backends.cpu.staging import part_dtype
 from numba_tconv.geometry import rate_change, window
 
@@ -33,11 +33,11 @@ class Bank:
         dtype = part_dtype(dtype)
         self.up, self.down, self.size = up, down, h.shape[1]
         self._dtype, self._h, self._parts = dtype, h, 2 if is_complex else 1
-        self._fir: tuple[Layout, np.ndarray] | None = None
+        self._fir: tuple[Layout, Packed] | None = None
         if down == 1:
             layout = _layout(dtype, *h.shape, up, self._parts, h.dtype.kind == "c")
             if layout.is_fir:
-                self._fir = layout, pack(layout, h[:, None])
+                self._fir = layout, Packed(layout, h[:, None])
         self._phases: Taps | None = None
 
     def _taps(self) -> Taps:
@@ -55,8 +55,8 @@ class Bank:
             x = x.astype(np.result_type(self._dtype, np.complex64) if x.dtype.kind == "c" else self._dtype)
         length, count = x.shape[2], out.shape[2]
         if self._fir:
-            layout, panels = self._fir
-            forward(layout, window(length, self.size, self.up, 1, left, count), x, panels, layout.zero_bias, out)
+            layout, packed = self._fir
+            forward(layout, window(length, self.size, self.up, 1, left, count), x, packed, layout.zero_bias, out)
         else:
             change = rate_change(length, self.size, self.up, self.down, left, count)
             rational.change_rate(change, x, self._taps(), out)

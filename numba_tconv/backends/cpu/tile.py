@@ -12,17 +12,17 @@ from numba.extending import intrinsic
 from numba_tconv.backends.cpu.vectors import Vectors, data_of
 
 
-def _accumulate(vectors, rows, columns, counts, accumulators, ahead=None, b_ahead=None, a_r=1):
-    """Emit the two reduction loops: `acc[r][v] += A[a0 + i*a_i + j*a_j + r*a_r] * B[b_v + i*b_i + j*b_j]`.
+def _accumulate(vectors, rows, columns, counts, accumulators, ahead=None, b_ahead=None):
+    """Emit the two reduction loops: `acc[r][v] += A[a_r + i*a_i + j*a_j] * B[b_v + i*b_i + j*b_j]`.
 
-    `rows` is `(pointer, offset, step of i, step of j)`, `columns` the same with the offset of every vector v. `counts`
+    `rows` is `(pointer, offset of every row r, step of i, step of j)`, `columns` the same for the vectors v. `counts`
     are the trip counts of i and j. Meanwhile lines travel into L2: for every i those from `ahead` on, (address or 0 for
     none, step of i in bytes, lines), and for every j those `b_ahead` numbers behind B.
     """
     builder = vectors.builder
-    (a, a0, a_i, a_j), (b, b_vs, b_i, b_j) = rows, columns
+    (a, a_rs, a_i, a_j), (b, b_vs, b_i, b_j) = rows, columns
     with cgutils.for_range(builder, counts[0]) as outer:
-        a1 = builder.add(a0, builder.mul(outer.index, a_i))
+        a1 = builder.mul(outer.index, a_i)
         b1 = builder.mul(outer.index, b_i)
         if ahead is not None:
             line, step, n_lines = ahead
@@ -38,9 +38,8 @@ def _accumulate(vectors, rows, columns, counts, accumulators, ahead=None, b_ahea
                     line = builder.gep(b, [builder.add(builder.add(b2, b_ahead), b_v)])
                     vectors.prefetch(builder.ptrtoint(line, vectors.intp))
             lanes = [vectors.load(b, builder.add(b2, b_v)) for b_v in b_vs]
-            for r, row in enumerate(accumulators):
-                scalar = builder.load(builder.gep(a, [builder.add(a2, vectors.index(r * a_r))]))
-                scalar = vectors.splat(scalar)
+            for a_r, row in zip(a_rs, accumulators, strict=True):
+                scalar = vectors.splat(builder.load(builder.gep(a, [builder.add(a2, a_r)])))
                 for vector, slot in zip(lanes, row, strict=True):
                     builder.store(vectors.multiply_add(scalar, vector, builder.load(slot)), slot)
 
@@ -49,7 +48,8 @@ def _panel_tile(vectors, rows, columns, counts, target, first, shape, ahead):
     """Emit one tile of `shape` (R, V, step a_r), its sums kept in or added to `target` (pointer, offset, step of r)."""
     builder = vectors.builder
     n_rows, n_vectors, a_r = shape
-    d, d0, d_r = target
+    (a, a0, a_i, a_j), (d, d0, d_r) = rows, target
+    rows = (a, [builder.add(a0, vectors.index(r * a_r)) for r in range(n_rows)], a_i, a_j)
 
     def at(r, v):
         return builder.add(builder.add(d0, builder.mul(d_r, vectors.index(r))), vectors.index(v * vectors.lanes))
@@ -63,7 +63,7 @@ def _panel_tile(vectors, rows, columns, counts, target, first, shape, ahead):
         with add:
             for r, v in places:
                 builder.store(vectors.load(d, at(r, v)), acc[r][v])
-    _accumulate(vectors, rows, columns, counts, acc, ahead[:3], ahead[3], a_r)
+    _accumulate(vectors, rows, columns, counts, acc, ahead[:3], ahead[3])
     for r, v in places:
         vectors.store(builder.load(acc[r][v]), d, at(r, v))
 
@@ -154,55 +154,71 @@ def panel_pair(typingctx, scratch, A, B, counts, D, first, b_ahead, R, V, lanes)
 
 
 @intrinsic(prefer_literal=True)
-def fir_tile(typingctx, x, x_i, x_j, W, w0, I, J, bias, b0, out, sums, first, last, S, V, lanes, unit, parts):  # noqa: E741
-    """S rows of time woven into one run of `S*V*lanes` outputs, contiguous from the address `out` on.
+def fir_tile(typingctx, X, W, w0, counts, bias, B, out, sums, first, last, F, S, V, lanes, unit, parts):
+    """S rows of time for each of F filters, woven into F runs of `S*V*lanes` outputs.
 
-    `row[r][v] = bias + sum_{i<I, j<J} W[w0 + (i*J + j)*S + r] * X[i*x_i + j*x_j + v]`, v < V*lanes, X from the address
-    `x` on; the rows are interleaved in units of `unit` lanes (2 where X holds complex numbers under real taps).
-    `parts` is 2 for complex results: then the bias is a pair, over the lanes where unit is 2, over the rows where it
-    is 1. Addresses, so that one tile serves the caller's arrays and scratch. Unless `first`, the rows begin with what
-    stands at the address `sums` and not with the bias; unless `last`, they are left there and not woven.
+    `row[f][r][v] = sum_{i<I, j<J} W[w0 + ((i*F + f)*J + j)*S + r] * x[i*x_i + j*x_j + v] + bias[b0 + f*b_f]`, v <
+    V*lanes, where `X = (address of x, x_i, x_j)`, `counts = (I, J)` and `B = (b0, b_f)`. The rows of a filter are
+    interleaved in units of `unit` lanes (2 where x holds complex numbers under real taps) and written to the address
+    `out[0]`, those of the next filter `out[1]` numbers further on. `parts` is 2 for complex results: then the bias is
+    a pair, over the lanes where unit is 2, over the rows where it is 1. Addresses, so that one tile serves the caller's
+    arrays and scratch. Unless `first`, the rows begin with what stands at the address `sums` and not with zero; unless
+    `last`, they are left there, without the bias and not woven.
     """
     size, flag = types.intp, types.boolean
-    sig = types.void(
-        size, size, size, W, size, size, size, bias, size, size, size, flag, flag, S, V, lanes, unit, parts
-    )
+    sig = types.void(X, W, size, counts, bias, B, out, size, flag, flag, F, S, V, lanes, unit, parts)
 
     def codegen(context, builder, sig, args):
-        n_rows, n_vectors, n_lanes, n_unit, n_parts = (sig.args[k].literal_value for k in range(13, 18))
-        vectors = Vectors(context, builder, context.get_value_type(sig.args[3].dtype), n_lanes)
-        w, b = (data_of(context, builder, sig, args, k) for k in (3, 7))
-        x, out, sums = (builder.inttoptr(args[k], vectors.scalar.as_pointer()) for k in (0, 9, 10))
-        acc = [[cgutils.alloca_once(builder, vectors.type) for _ in range(n_vectors)] for _ in range(n_rows)]
-        places = [vectors.index(k * n_lanes) for k in range(n_rows * n_vectors)]
+        n_filters, n_rows, n_vectors, n_lanes, n_unit, n_parts = (sig.args[k].literal_value for k in range(10, 16))
+        vectors = Vectors(context, builder, context.get_value_type(sig.args[1].dtype), n_lanes)
+        w, b = (data_of(context, builder, sig, args, k) for k in (1, 4))
+        (x, x_i, x_j), (n_i, n_j), (b0, b_f), (out, o_f) = (
+            cgutils.unpack_tuple(builder, args[k]) for k in (0, 3, 5, 6)
+        )
+        x, out, sums = (builder.inttoptr(place, vectors.scalar.as_pointer()) for place in (x, out, args[7]))
+        filters = [vectors.index(f) for f in range(n_filters)]
+        tiles = [
+            [[cgutils.alloca_once(builder, vectors.type) for _ in range(n_vectors)] for _ in range(n_rows)]
+            for _ in filters
+        ]
+        acc = [row for tile in tiles for row in tile]
         slots = [slot for row in acc for slot in row]
-        with builder.if_else(args[11]) as (begin, go_on):
+        places = [vectors.index(k * n_lanes) for k in range(len(slots))]
+        with builder.if_else(args[8]) as (begin, go_on):
             with begin:
-                pair = [
-                    vectors.splat(builder.load(builder.gep(b, [builder.add(args[8], vectors.index(part))])))
-                    for part in range(n_parts)
-                ]
-                if n_unit == 2:
-                    pair = vectors.weave(pair, 1)[:1]
-                for r, row in enumerate(acc):
-                    for slot in row:
-                        builder.store(pair[r % len(pair)], slot)
+                for slot in slots:
+                    builder.store(ir.Constant(vectors.type, None), slot)
             with go_on:
                 for slot, place in zip(slots, places, strict=True):
                     builder.store(vectors.load(sums, place), slot)
-        step = vectors.index(n_rows)
+        filled = builder.mul(n_j, vectors.index(n_rows))
+        taps = [
+            builder.add(builder.add(args[2], builder.mul(f, filled)), vectors.index(r))
+            for f in filters
+            for r in range(n_rows)
+        ]
         _accumulate(
             vectors,
-            (w, args[4], builder.mul(args[6], step), step),
-            (x, [vectors.index(v * n_lanes) for v in range(n_vectors)], args[1], args[2]),
-            (args[5], args[6]),
+            (w, taps, builder.mul(filled, vectors.index(n_filters)), vectors.index(n_rows)),
+            (x, [vectors.index(v * n_lanes) for v in range(n_vectors)], x_i, x_j),
+            (n_i, n_j),
             acc,
         )
-        with builder.if_else(args[12]) as (end, leave):
+        with builder.if_else(args[9]) as (end, leave):
             with end:
-                for v in range(n_vectors):
-                    for k, vector in enumerate(vectors.weave([builder.load(row[v]) for row in acc], n_unit)):
-                        vectors.store(vector, out, vectors.index((v * n_rows + k) * n_lanes))
+                for f, tile in zip(filters, tiles, strict=True):
+                    b_at = builder.add(b0, builder.mul(f, b_f))
+                    pair = [
+                        vectors.splat(builder.load(builder.gep(b, [builder.add(b_at, vectors.index(part))])))
+                        for part in range(n_parts)
+                    ]
+                    if n_unit == 2:
+                        pair = vectors.weave(pair, 1)[:1]
+                    run = builder.gep(out, [builder.mul(f, o_f)])
+                    for v in range(n_vectors):
+                        rows = [builder.fadd(builder.load(row[v]), pair[r % len(pair)]) for r, row in enumerate(tile)]
+                        for k, vector in enumerate(vectors.weave(rows, n_unit)):
+                            vectors.store(vector, run, vectors.index((v * n_rows + k) * n_lanes))
             with leave:
                 for slot, place in zip(slots, places, strict=True):
                     vectors.store(builder.load(slot), sums, place)
