@@ -78,22 +78,25 @@ def panel_pair(scratch, A, B, counts, D, first, b_ahead, R, V, lanes):
         panel_rows(scratch, A, (start, b_i), counts, sums, first, None, R, V, lanes, 1)
 
 
-def fir_tile(X, W, w0, counts, bias, B, out, sums, first, last, F, S, V, lanes, unit, parts):
+def fir_tile(X, W, w0, counts, bias, B, out, sums, first, last, F, S, V, lanes, unit, parts, bias_last):
     (x, x_i, x_j), (n_i, n_j), (b0, b_f), (out, o_f) = X, counts, B, out
     width, size = V * lanes, W.itemsize
     rows = np.zeros((F, S, width), W.dtype)
+    pairs = [bias[b0 + f * b_f : b0 + f * b_f + parts] for f in range(F)]
+    added = np.array([np.resize(pair, width) if unit == 2 else np.resize(pair, S)[:, None] for pair in pairs])
     if not first:
         rows[:] = view(sums, F * S * width, W.dtype).reshape(F, S, width)
+    elif not bias_last:
+        rows += added.reshape(F, -1, width) if unit == 2 else added
     for i in range(n_i):
         taps = numbers(W, w0 + i * F * n_j * S, F * n_j * S).reshape(F, n_j, S)
         for j in range(n_j):
             rows += taps[:, j, :, None] * view(x + (i * x_i + j * x_j) * size, width, W.dtype)
+    if last and bias_last:
+        rows += added.reshape(F, -1, width) if unit == 2 else added
     if not last:
         view(sums, F * S * width, W.dtype)[:] = rows.ravel()
-        return
-    for f in range(F):
-        pair = bias[b0 + f * b_f : b0 + f * b_f + parts]
-        rows[f] += np.resize(pair, width) if unit == 2 else np.resize(pair, S)[:, None]
+    for f in range(F if last else 0):
         run = view(out + f * o_f * size, S * width, W.dtype)
         run[:] = rows[f].reshape(S, -1, unit).transpose(1, 0, 2).ravel()
 

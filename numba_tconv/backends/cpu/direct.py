@@ -127,42 +127,14 @@ def kernel(x_dtype, dtype, out_dtype, F, S, unit, parts):
                         prefetch_run(ahead + start, rows * unit * x.itemsize)
                     if is_whole:
                         fir_tile(
-                            samples,
-                            scratch,
-                            panel,
-                            counts,
-                            bias,
-                            biases,
-                            target,
-                            spilled,
-                            True,
-                            True,
-                            F,
-                            S,
-                            V,
-                            lanes,
-                            unit,
-                            parts,
-                        )
+                            samples, scratch, panel, counts, bias, biases, target, spilled, True, True,
+                            F, S, V, lanes, unit, parts, True,
+                        )  # fmt: skip
                     else:
                         fir_tile(
-                            samples,
-                            scratch,
-                            panel,
-                            counts,
-                            bias,
-                            biases,
-                            target,
-                            spilled,
-                            True,
-                            True,
-                            F,
-                            S,
-                            1,
-                            lanes,
-                            unit,
-                            parts,
-                        )
+                            samples, scratch, panel, counts, bias, biases, target, spilled, True, True,
+                            F, S, 1, lanes, unit, parts, True,
+                        )  # fmt: skip
                     if not is_inside:
                         _store(
                             out, scratch, spill, problem, n, channel, part, row, min(rows, last - row), count, parts, F

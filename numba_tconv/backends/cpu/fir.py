@@ -118,7 +118,7 @@ def kernel(x_dtype, dtype, out_dtype, S, unit, parts):
                         taps, (f * problem[REDUCED] + channel) * problem[TAPS] * S, (channels[1], problem[TAPS]),
                         bias, (f * problem[PARTS] + part, 0),
                         (out_start + produced * itemsize if is_inside else spilled, 0),
-                        sums, is_first, is_last, 1, S, V, lanes, unit, parts,
+                        sums, is_first, is_last, 1, S, V, lanes, unit, parts, False,
                     )  # fmt: skip
                     sums += tile_size * itemsize
                     if is_inside or not is_last:

@@ -22,15 +22,23 @@ __all__ = ["Packed", "forward", "forward_once", "plan_layout"]
 class Call:
     """All of a call that its shapes decide: the kernel, its multiply-adds, and its integers for some workers.
 
-    `is_paired` says that complex samples are read as pairs of real ones, one behind the other.
+    `takes_packed` says what `pack` returns is read, and not the weights as they are; `is_paired`, that complex samples
+    are read as pairs of real ones, one behind the other.
     """
 
     def __init__(
-        self, kernel: Callable, work: int, problem: Callable[[int], tuple[np.ndarray, int]], *, is_paired: bool = False
+        self,
+        kernel: Callable,
+        work: int,
+        problem: Callable[[int], tuple[np.ndarray, int]],
+        *,
+        takes_packed: bool = False,
+        is_paired: bool = False,
     ) -> None:
         self.kernel = kernel
         self.work = work
         self.split = cache(problem)  # n_workers -> integers, numbers of scratch for each worker
+        self.takes_packed = takes_packed
         self.is_paired = is_paired
 
 
@@ -68,7 +76,7 @@ def _call(
         vectors = layout.width // host().lanes(itemsize)
         kernel = panels.kernel(*dtypes, vectors, is_packed)
         problem = partial(panels.problem, layout, geometry, batch, is_packed=is_packed, **flags)
-    return Call(kernel, work, problem, is_paired=is_paired)
+    return Call(kernel, work, problem, takes_packed=is_packed and not is_direct, is_paired=is_paired)
 
 
 @lru_cache(maxsize=4096)
@@ -89,22 +97,19 @@ def forward(
     """
     if x.shape[0] == 0:
         return
-    is_direct = direct.serves(layout, geometry)
-    weights = packed.flat if is_direct else packed.panels
-    _forward(layout, geometry, x, weights, bias, out, is_packed=not is_direct)
+    call = _call(layout, geometry, x.shape[0], x.dtype, x.strides, out.dtype, out.strides, True)
+    _forward(call, layout, geometry, x, packed.panels if call.takes_packed else packed.flat, bias, out)
 
 
 def _forward(
+    call: Call,
     layout: Layout,
     geometry: Geometry,
     x: np.ndarray,
     weights: np.ndarray,
     bias: np.ndarray,
     out: np.ndarray,
-    *,
-    is_packed: bool,
 ) -> None:
-    call = _call(layout, geometry, x.shape[0], x.dtype, x.strides, out.dtype, out.strides, is_packed)
     x_parts = x.view(layout.dtype)[..., None] if call.is_paired else in_parts(x)
     out_parts = in_parts(out)
     if not geometry.is_interleaved:  # what no branch reaches holds the bias alone
@@ -125,10 +130,11 @@ def forward_once(
         dtypes = (x_parts.dtype, layout.dtype, out_parts.dtype)
         call = _scatter_call(layout, geometry, batch, dtypes, x.dtype.char == "e")
         _launch(call, layout.dtype, x_parts, weight.reshape(-1), bias, out_parts)
-    elif direct.serves(layout, geometry) or panels.packs_on_the_way(layout, geometry, batch):
-        _forward(layout, geometry, x, flat_real(layout, weight), bias, out, is_packed=False)
     else:
-        _forward(layout, geometry, x, pack(layout, weight), bias, out, is_packed=True)
+        is_packed = not panels.packs_on_the_way(layout, geometry, batch)
+        call = _call(layout, geometry, batch, x.dtype, x.strides, out.dtype, out.strides, is_packed)
+        weights = pack(layout, weight) if call.takes_packed else flat_real(layout, weight)
+        _forward(call, layout, geometry, x, weights, bias, out)
 
 
 def _launch(call: Call, dtype: np.dtype, *arrays: np.ndarray) -> None:

@@ -154,22 +154,25 @@ def panel_pair(typingctx, scratch, A, B, counts, D, first, b_ahead, R, V, lanes)
 
 
 @intrinsic(prefer_literal=True)
-def fir_tile(typingctx, X, W, w0, counts, bias, B, out, sums, first, last, F, S, V, lanes, unit, parts):
+def fir_tile(typingctx, X, W, w0, counts, bias, B, out, sums, first, last, F, S, V, lanes, unit, parts, bias_last):
     """S rows of time for each of F filters, woven into F runs of `S*V*lanes` outputs.
 
-    `row[f][r][v] = sum_{i<I, j<J} W[w0 + ((i*F + f)*J + j)*S + r] * x[i*x_i + j*x_j + v] + bias[b0 + f*b_f]`, v <
+    `row[f][r][v] = bias[b0 + f*b_f] + sum_{i<I, j<J} W[w0 + ((i*F + f)*J + j)*S + r] * x[i*x_i + j*x_j + v]`, v <
     V*lanes, where `X = (address of x, x_i, x_j)`, `counts = (I, J)` and `B = (b0, b_f)`. The rows of a filter are
     interleaved in units of `unit` lanes (2 where x holds complex numbers under real taps) and written to the address
     `out[0]`, those of the next filter `out[1]` numbers further on. `parts` is 2 for complex results: then the bias is
     a pair, over the lanes where unit is 2, over the rows where it is 1. Addresses, so that one tile serves the caller's
-    arrays and scratch. Unless `first`, the rows begin with what stands at the address `sums` and not with zero; unless
-    `last`, they are left there, without the bias and not woven.
+    arrays and scratch. Unless `first`, the rows begin with what stands at the address `sums` and not with the bias;
+    unless `last`, they are left there and not woven. With `bias_last`, the bias comes after the sum, as it does in the
+    panel path, and the rows begin with zeros: for depthwise layers of few taps 3 % slower.
     """
     size, flag = types.intp, types.boolean
-    sig = types.void(X, W, size, counts, bias, B, out, size, flag, flag, F, S, V, lanes, unit, parts)
+    sig = types.void(X, W, size, counts, bias, B, out, size, flag, flag, F, S, V, lanes, unit, parts, bias_last)
 
     def codegen(context, builder, sig, args):
-        n_filters, n_rows, n_vectors, n_lanes, n_unit, n_parts = (sig.args[k].literal_value for k in range(10, 16))
+        n_filters, n_rows, n_vectors, n_lanes, n_unit, n_parts, is_bias_last = (
+            sig.args[k].literal_value for k in range(10, 17)
+        )
         vectors = Vectors(context, builder, context.get_value_type(sig.args[1].dtype), n_lanes)
         w, b = (data_of(context, builder, sig, args, k) for k in (1, 4))
         (x, x_i, x_j), (n_i, n_j), (b0, b_f), (out, o_f) = (
@@ -184,10 +187,23 @@ def fir_tile(typingctx, X, W, w0, counts, bias, B, out, sums, first, last, F, S,
         acc = [row for tile in tiles for row in tile]
         slots = [slot for row in acc for slot in row]
         places = [vectors.index(k * n_lanes) for k in range(len(slots))]
+
+        def biases(f):
+            """Emit the vectors that belong to the rows of a filter in turn."""
+            at = builder.add(b0, builder.mul(f, b_f))
+            pair = [
+                vectors.splat(builder.load(builder.gep(b, [builder.add(at, vectors.index(part))])))
+                for part in range(n_parts)
+            ]
+            return vectors.weave(pair, 1)[:1] if n_unit == 2 else pair
+
         with builder.if_else(args[8]) as (begin, go_on):
             with begin:
-                for slot in slots:
-                    builder.store(ir.Constant(vectors.type, None), slot)
+                for f, tile in zip(filters, tiles, strict=True):
+                    added = [ir.Constant(vectors.type, None)] if is_bias_last else biases(f)
+                    for r, row in enumerate(tile):
+                        for slot in row:
+                            builder.store(added[r % len(added)], slot)
             with go_on:
                 for slot, place in zip(slots, places, strict=True):
                     builder.store(vectors.load(sums, place), slot)
@@ -207,16 +223,11 @@ def fir_tile(typingctx, X, W, w0, counts, bias, B, out, sums, first, last, F, S,
         with builder.if_else(args[9]) as (end, leave):
             with end:
                 for f, tile in zip(filters, tiles, strict=True):
-                    b_at = builder.add(b0, builder.mul(f, b_f))
-                    pair = [
-                        vectors.splat(builder.load(builder.gep(b, [builder.add(b_at, vectors.index(part))])))
-                        for part in range(n_parts)
-                    ]
-                    if n_unit == 2:
-                        pair = vectors.weave(pair, 1)[:1]
-                    run = builder.gep(out, [builder.mul(f, o_f)])
+                    added, run = biases(f), builder.gep(out, [builder.mul(f, o_f)])
                     for v in range(n_vectors):
-                        rows = [builder.fadd(builder.load(row[v]), pair[r % len(pair)]) for r, row in enumerate(tile)]
+                        rows = [builder.load(row[v]) for row in tile]
+                        if is_bias_last:
+                            rows = [builder.fadd(row, added[r % len(added)]) for r, row in enumerate(rows)]
                         for k, vector in enumerate(vectors.weave(rows, n_unit)):
                             vectors.store(vector, run, vectors.index((v * n_rows + k) * n_lanes))
             with leave:
