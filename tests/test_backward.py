@@ -57,11 +57,13 @@ def check(case, g):
 
 @pytest.mark.parametrize("kind", KINDS, ids="-".join)
 def test_random_cases(kind, monkeypatch):
-    """As if samples were few in every second one: each way of computing the gradient of x takes all."""
+    """As if each way of computing a gradient served a third of them: it takes all."""
     rng = random.Random("-".join(kind))  # noqa: S311 nothing secret
     for number in range(COUNT):
         case, g = draw(rng, kind)
-        monkeypatch.setattr(backward.dots, "serves", lambda *_, is_few=number % 2 == 0: is_few)
+        monkeypatch.setattr(backward.dots, "serves", lambda *_, served=number % 3 == 0: served)
+        for serves in ("serves_x", "serves_weight"):
+            monkeypatch.setattr(backward.windows, serves, lambda *_, served=number % 3 == 1: served)
         try:
             check(case, g)
         except Exception as error:
@@ -103,6 +105,7 @@ def test_channels_that_see_no_other(kind, monkeypatch):
     ids=lambda case: f"{case.channels}->{case.filters}",
 )
 def test_few_samples_read_weights_in_place(case, monkeypatch):
+    monkeypatch.setattr(backward.windows, "serves_x", lambda *_: False)  # some of them would be its
     monkeypatch.setattr(backward, "_x_problem", None)  # whoever took the other way would fail
     check(case, grad_output(case, case.dtype))
 
@@ -168,6 +171,10 @@ MORE = {
     "many short signals": Case(80, 1, 60, 30, 16, 8, 8, padding=4),
     "rows and lanes of several blocks": Case(2, 1, 600, 50, 12, 600, 6, padding=3),
     "one signal": Case(1, 1, 1, 1, 41, 40_000, 4, padding=(20, 17)),
+    "windows in place, blocks of filters": Case(1, 1, 30, 600, 4, 300, 2, padding=1),
+    "windows in place, signals of several blocks": Case(2, 1, 5, 3, 7, 9001, 3, dilation=2, padding=(4, 1)),
+    "windows in place, phases of a large stride": Case(2, 1, 6, 5, 31, 600, 31, padding=7),
+    "windows in place, complex": Case(2, 1, 9, 17, 4, 700, 2, x_dtype="complex64", weight_dtype="complex64"),
     "few samples of a large layer": Case(2, 1, 520, 70, 16, 9, 8, padding=4),
     "signals that see no other": Case(3, 70, 1, 1, 15, 500, 4, padding=5),
 }

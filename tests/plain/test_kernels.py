@@ -6,7 +6,7 @@ import scipy.signal
 from cases import Case, assert_close, assert_gradients_close, random_values, small_cases
 
 from numba_tconv import conv_transpose1d, conv_transpose1d_backward, upfirdn
-from numba_tconv.backends.cpu import direct, dots, fir, forward, grad_weight, grad_x, panels, rational, scatter
+from numba_tconv.backends.cpu import direct, dots, fir, forward, grad_weight, grad_x, panels, rational, scatter, windows
 from numba_tconv.backends.cpu.staging import float_to_half, half_to_float
 
 CASES = small_cases(5, 200, 20_000)
@@ -40,7 +40,12 @@ def test_forward(number, monkeypatch):
 
 @pytest.mark.parametrize("number", range(0, len(CASES), 2))
 def test_gradients(number, monkeypatch):
-    monkeypatch.setattr(dots, "serves", lambda *_: number % 4 == 0)
+    monkeypatch.setattr(dots, "serves", lambda *_: number % 6 == 0)
+    for serves in ("serves_x", "serves_weight"):
+        monkeypatch.setattr(windows, serves, lambda *_: number % 6 == 2)
+    for constant in ("MOST_SAMPLES_X", "MOST_SAMPLES_WEIGHT", "FEWEST_SAMPLES"):
+        monkeypatch.setattr(windows, constant, 8)
+    monkeypatch.setattr(windows, "SORTED_BYTES", 128)
     check_gradients(CASES[number])
 
 

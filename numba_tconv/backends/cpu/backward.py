@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from numba_tconv.backends.cpu import dots, grad_bias, grad_weight, grad_x, products, threads
+from numba_tconv.backends.cpu import dots, grad_bias, grad_weight, grad_x, products, threads, windows
 from numba_tconv.backends.cpu.polyphase import Bank
 from numba_tconv.backends.cpu.products import vectors_of
 from numba_tconv.backends.cpu.staging import in_parts, part_dtype
@@ -50,6 +50,8 @@ def _aligned(size: int, dtype: np.dtype) -> np.ndarray:
 _x_problem = lru_cache(maxsize=4096)(grad_x.problem)
 _few_samples_problem = lru_cache(maxsize=4096)(dots.problem)
 _weight_problem = lru_cache(maxsize=4096)(grad_weight.problem)
+_window_x_problem = lru_cache(maxsize=4096)(windows.x_problem)
+_window_weight_problem = lru_cache(maxsize=4096)(windows.weight_problem)
 
 
 def _work(geometry: Geometry, batch: int, weights: int, parts: _Parts) -> int:
@@ -82,15 +84,20 @@ def input_gradient(
     g, out = in_parts(grad_output), in_parts(out)
     sizes = {"batch": len(out), "groups": groups, "channels": channels // groups, "filters": filters}
     sizes |= {"is_half": grad_output.dtype.char == "e", **parts._asdict()}
-    if dots.serves(len(out) * geometry.length, filters * filter_size):
+    is_plain_out = out.dtype == dtype and out.strides[2] == dtype.itemsize
+    more: tuple[np.ndarray, ...] = ()
+    if windows.serves_x(geometry, dtype, len(out), channels // groups, filters):
+        integers, scratch = _window_x_problem(geometry, dtype, n_workers, is_plain_out=is_plain_out, **sizes)
+        kernel = windows.x_kernel(g.dtype, dtype, out.dtype)
+        more = (np.empty(n_workers * integers[products.FILTER_BLOCK] * filter_size, np.int64),)
+    elif dots.serves(len(out) * geometry.length, filters * filter_size):
         integers, scratch = _few_samples_problem(geometry, dtype, n_workers, **sizes)
         kernel = dots.kernel(g.dtype, dtype, out.dtype)
     else:
         vectors = vectors_of(len(out) * geometry.length, host().lanes(dtype.itemsize))
-        is_plain_out = out.dtype == dtype and out.strides[2] == dtype.itemsize
         integers, scratch = _x_problem(geometry, dtype, vectors, n_workers, is_plain_out=is_plain_out, **sizes)
         kernel = grad_x.kernel(g.dtype, dtype, out.dtype, vectors)
-    arrays = (_rows_of_weight(weight, parts, dtype), g, out, _aligned(scratch * n_workers, dtype), integers)
+    arrays = (_rows_of_weight(weight, parts, dtype), g, out, _aligned(scratch * n_workers, dtype), *more, integers)
     threads.launch(kernel, arrays, n_workers)
 
 
@@ -122,16 +129,22 @@ def weight_gradient(
     if not g_is_complex:
         x = x.real
     parts = _parts(x.dtype.kind == "c", g_is_complex, is_complex)
-    vectors = vectors_of(filters * filter_size, host().lanes(dtype.itemsize))
-    integers, scratch = _weight_problem(
-        geometry, dtype, vectors, batch=batch, groups=groups, channels=channels // groups, filters=filters,
-        is_half=grad_output.dtype.char == "e", is_half_x=x.dtype.char == "e", **parts._asdict(),
-    )  # fmt: skip
     n_workers = threads.workers(_work(geometry, batch, prod(shape), parts) + groups * WORK_OF_GROUP)
     x_parts, g = in_parts(x), in_parts(grad_output)
-    kernel = grad_weight.kernel(x_parts.dtype, g.dtype, dtype, vectors)
+    sizes = {"batch": batch, "groups": groups, "channels": channels // groups, "filters": filters}
+    sizes |= {"is_half": grad_output.dtype.char == "e", "is_half_x": x.dtype.char == "e", **parts._asdict()}
+    more: tuple[np.ndarray, ...] = ()
+    if windows.serves_weight(geometry, dtype, channels // groups, filters):
+        integers, scratch = _window_weight_problem(geometry, dtype, n_workers, **sizes)
+        kernel = windows.weight_kernel(x_parts.dtype, g.dtype, dtype)
+        more = (np.empty(n_workers * integers[products.FILTER_BLOCK] * filter_size, np.int64),)
+    else:
+        vectors = vectors_of(filters * filter_size, host().lanes(dtype.itemsize))
+        integers, scratch = _weight_problem(geometry, dtype, vectors, **sizes)
+        kernel = grad_weight.kernel(x_parts.dtype, g.dtype, dtype, vectors)
     sums = np.empty((integers[products.CHUNKS], parts.parts, channels, parts.row_parts, filters, filter_size), dtype)
-    threads.launch(kernel, (x_parts, g, sums.reshape(-1), _aligned(scratch * n_workers, dtype), integers), n_workers)
+    arrays = (x_parts, g, sums.reshape(-1), _aligned(scratch * n_workers, dtype), *more, integers)
+    threads.launch(kernel, arrays, n_workers)
     total = sums[0] if len(sums) == 1 else sums.sum(axis=0)
     if is_complex:
         result = np.empty(shape, out_dtype)

@@ -42,7 +42,7 @@ SHORT_RUN = 64
 
 
 @jit.helper
-def _stage_x(x, scratch, at, a_r, problem, row, rows, part, first, last, lanes):
+def stage_x(x, scratch, at, a_r, problem, row, rows, part, first, last, lanes):
     """Stage the rows of A: of each channel the samples from place `first` to `last`, the signals behind each other."""
     length, row_parts = problem[products.LENGTH], problem[products.ROW_PARTS]
     is_plain = is_same_dtype(x, scratch) and x.strides[2] == x.itemsize and x.strides[1] % x.itemsize == 0
@@ -110,7 +110,7 @@ def kernel(x_dtype, g_dtype, dtype, V):
             for reduced_part in range(problem[products.REDUCED_PARTS]):
                 for first in range(begin, end, most):
                     last = min(end, first + most)
-                    _stage_x(x, scratch, stage, a_r, problem, row, rows, reduced_part, first, last, lanes)
+                    stage_x(x, scratch, stage, a_r, problem, row, rows, reduced_part, first, last, lanes)
                     stage_windows(
                         g, scratch, panels, start, problem, group * problem[products.FILTERS], part + reduced_part,
                         first, last, lane_from, lane_to, width, lanes,

@@ -47,8 +47,8 @@ MOST_PHASES = 32
     ITEMS, PARTS, REDUCED_PARTS, ROW_PARTS, GROUPS, ROWS, ROW_BLOCK, ROW_BLOCKS, LANES, LANE_BLOCK, LANE_BLOCKS,
     CHUNK, CHUNKS, BATCH, LENGTH, FILTERS, FILTER_SIZE, FILTER_BLOCK, TAP_BLOCK, STRIDE, DILATION, LEFT, OUTPUT_LENGTH,
     IS_HALF, IS_HALF_X, HAS_LINES, ACC, STAGE, PANELS, PANEL_SIZE, LINE, SPARE, SCRATCH, WORKERS, IN_PLACE, IS_DIRECT,
-    PLACES,
-) = range(37)  # fmt: skip
+    FILTER_BLOCKS, CHANNEL_STEP, PLACES,
+) = range(39)  # fmt: skip
 
 
 def reduction(itemsize: int) -> int:
@@ -119,7 +119,7 @@ def _put_lanes(scratch, source, target, lane, count, panel_size, width, lanes):
 
 
 @jit.helper
-def _stage_line(g, n, channel, time, part, span, problem, scratch, line, ahead):
+def stage_line(g, n, channel, time, part, span, problem, scratch, line, ahead):
     """Return the address of one run of a filter's grad_output, in place where it is plain, staged elsewhere.
 
     The run `ahead` bytes farther travels into L2 meanwhile.
@@ -214,7 +214,7 @@ def stage_taps(g, scratch, at, start, problem, channel, part, tap, n_filters, n_
                 has_more = problem[FILTER_BLOCK] < problem[FILTERS]
                 beyond = problem[WORKERS] * problem[LANE_BLOCK] * stride * g.strides[2]
                 ahead = problem[FILTER_BLOCK] * g.strides[1] if has_more else beyond
-                run_at = _stage_line(g, n, channel + f, time, part, stride * count, problem, scratch, line, ahead)
+                run_at = stage_line(g, n, channel + f, time, part, stride * count, problem, scratch, line, ahead)
                 phases = split_phases(scratch, run_at, line, spare, stride, count, lanes)
                 for k in range(n_taps):
                     source = phases + (problem[PLACES + 2 * k] * count + problem[PLACES + 2 * k + 1]) * itemsize
@@ -256,7 +256,7 @@ def stage_windows(g, scratch, at, start, problem, channel, part, first, last, la
             time = stride * i + dilation * tap - problem[LEFT]
             if problem[HAS_LINES]:
                 span = stride * (run - 1) + dilation * (n_taps - 1) + 1
-                run_at = _stage_line(g, n, channel + f, time, part, span, problem, scratch, line, span * g.strides[2])
+                run_at = stage_line(g, n, channel + f, time, part, span, problem, scratch, line, span * g.strides[2])
                 k = 0
                 while k < n_taps:
                     panel, offset = divmod(lane - lane_from + k, width)

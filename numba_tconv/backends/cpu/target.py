@@ -40,6 +40,11 @@ class Target:
         return 4 if self.registers == 32 else 2
 
     @property
+    def window_columns(self) -> int:
+        """Columns of a tile of dot products along time, which has four rows."""
+        return 6 if self.registers == 32 else 2
+
+    @property
     def pair_vectors(self) -> int:
         """Vectors V of the tile that sums two outputs: 2*V accumulators are half the registers."""
         return self.registers // 4

@@ -355,3 +355,111 @@ def dot_rows(typingctx, scratch, A, B, counts, D, first, R, C, lanes):
         return context.get_dummy_value()
 
     return sig, codegen
+
+
+@intrinsic(prefer_literal=True)
+def sum_windows(typingctx, like, A, windows, w0, counts, D, first, R, V, lanes):
+    """`D[r*d_r + v] (+)= sum_{q<count} A[r*a_r + q] * window[q][v]` for `r < rows` and `v < run`.
+
+    `A = (address, a_r)` and `D = (address, d_r)` are numbers of the dtype of `like`, window q lies at the address
+    `windows[w0 + q]`; `counts = (rows, count, run)`, the last a multiple of the lanes. Rows are taken R at a time, then
+    two and one, vectors V at a time and then one by one. `first` overwrites D.
+    """
+    sig = types.void(like, A, windows, types.intp, counts, D, types.boolean, R, V, lanes)
+
+    def codegen(context, builder, sig, args):
+        n_rows, n_vectors, n_lanes = (sig.args[k].literal_value for k in (7, 8, 9))
+        vectors = Vectors(context, builder, context.get_value_type(sig.args[0].dtype), n_lanes)
+        table = data_of(context, builder, sig, args, 2)
+        (a, a_r), (rows, count, run), (d, d_r) = (cgutils.unpack_tuple(builder, args[k]) for k in (1, 4, 5))
+        a, d = (builder.inttoptr(place, vectors.scalar.as_pointer()) for place in (a, d))
+        for r, height in _tiles(vectors, rows, sorted({n_rows, 2, 1}, reverse=True)):
+            below = [builder.add(r, vectors.index(k)) for k in range(height)]
+            factors = [builder.gep(a, [builder.mul(a_r, row)]) for row in below]
+            sums = [builder.gep(d, [builder.mul(d_r, row)]) for row in below]
+            for v, width in _tiles(
+                vectors, builder.sdiv(run, vectors.index(n_lanes)), sorted({n_vectors, 1}, reverse=True)
+            ):
+                at = builder.mul(v, vectors.index(n_lanes))
+                places = [builder.add(at, vectors.index(k * n_lanes)) for k in range(width)]
+                acc = [[cgutils.alloca_once(builder, vectors.type) for _ in places] for _ in below]
+                with builder.if_else(args[6]) as (overwrite, add):
+                    with overwrite:
+                        for slots in acc:
+                            for slot in slots:
+                                builder.store(ir.Constant(vectors.type, None), slot)
+                    with add:
+                        for row, slots in zip(sums, acc, strict=True):
+                            for place, slot in zip(places, slots, strict=True):
+                                builder.store(vectors.load(row, place), slot)
+                with cgutils.for_range(builder, count) as term:
+                    window = builder.load(builder.gep(table, [builder.add(args[3], term.index)]))
+                    window = builder.inttoptr(window, a.type)
+                    samples = [vectors.load(window, place) for place in places]
+                    for row, slots in zip(factors, acc, strict=True):
+                        factor = vectors.splat(builder.load(builder.gep(row, [term.index])))
+                        for sample, slot in zip(samples, slots, strict=True):
+                            builder.store(vectors.multiply_add(factor, sample, builder.load(slot)), slot)
+                for row, slots in zip(sums, acc, strict=True):
+                    for place, slot in zip(places, slots, strict=True):
+                        vectors.store(builder.load(slot), row, place)
+        return context.get_dummy_value()
+
+    return sig, codegen
+
+
+@intrinsic(prefer_literal=True)
+def dot_windows(typingctx, like, A, windows, w0, counts, D, first, R, C, lanes):
+    """`D[r*d_r + c] (+)= sum_{i<count} A[r*a_r + i] * window[c][i]` for `r < rows` and `c < columns`.
+
+    `A = (address, a_r)` and `D = (address, d_r)` are numbers of the dtype of `like`, window c lies at the address
+    `windows[w0 + c]`; `counts = (rows, columns, count)`. Rows are taken R at a time and then one by one, columns C at a
+    time, then two and one. `first` overwrites D. Of a last vector that `count` cuts, what lies behind it in a window
+    does not count, be it NaN; in A it must be finite.
+    """
+    sig = types.void(like, A, windows, types.intp, counts, D, types.boolean, R, C, lanes)
+
+    def codegen(context, builder, sig, args):
+        n_rows, n_columns, n_lanes = (sig.args[k].literal_value for k in (7, 8, 9))
+        vectors = Vectors(context, builder, context.get_value_type(sig.args[0].dtype), n_lanes)
+        table = data_of(context, builder, sig, args, 2)
+        (a, a_r), (rows, columns, count), (d, d_r) = (cgutils.unpack_tuple(builder, args[k]) for k in (1, 4, 5))
+        a, d = (builder.inttoptr(place, vectors.scalar.as_pointer()) for place in (a, d))
+        width, none = vectors.index(n_lanes), vectors.index(0)
+        whole = builder.mul(builder.sdiv(count, width), width)
+        rest = builder.sub(count, whole)
+
+        def add(i, left, right, acc, mask=None):
+            vector_of = [vectors.load(window, i) for window in right]
+            if mask is not None:
+                vector_of = [builder.select(mask, vector, ir.Constant(vectors.type, None)) for vector in vector_of]
+            for row, slots in zip(left, acc, strict=True):
+                samples = vectors.load(row, i)
+                for vector, slot in zip(vector_of, slots, strict=True):
+                    builder.store(vectors.multiply_add(samples, vector, builder.load(slot)), slot)
+
+        for r, height in _tiles(vectors, rows, sorted({n_rows, 1}, reverse=True)):
+            below = [builder.add(r, vectors.index(k)) for k in range(height)]
+            left = [builder.gep(a, [builder.mul(a_r, row)]) for row in below]
+            for c, n in _tiles(vectors, columns, sorted({n_columns, 2, 1}, reverse=True)):
+                places = [builder.add(c, vectors.index(k)) for k in range(n)]
+                right = [
+                    builder.inttoptr(builder.load(builder.gep(table, [builder.add(args[3], place)])), a.type)
+                    for place in places
+                ]
+                acc = [[cgutils.alloca_once(builder, vectors.type) for _ in right] for _ in left]
+                for slots in acc:
+                    for slot in slots:
+                        builder.store(ir.Constant(vectors.type, None), slot)
+                with cgutils.for_range(builder, builder.sdiv(whole, width)) as step:
+                    add(builder.mul(step.index, width), left, right, acc)
+                with builder.if_then(builder.icmp_signed(">", rest, none)):
+                    add(whole, left, right, acc, vectors.first(rest))
+                for row, slots in zip(below, acc, strict=True):
+                    for place, slot in zip(places, slots, strict=True):
+                        target = builder.gep(d, [builder.add(builder.mul(d_r, row), place)])
+                        before = builder.select(args[6], ir.Constant(vectors.scalar, 0), builder.load(target))
+                        builder.store(builder.fadd(before, vectors.total(builder.load(slot))), target)
+        return context.get_dummy_value()
+
+    return sig, codegen

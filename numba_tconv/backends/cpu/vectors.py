@@ -58,6 +58,15 @@ class Vectors:
         """Return `a*b + c`."""
         return self.builder.call(self._multiply_add, [a, b, c])
 
+    def first(self, count):
+        """Return the mask of the first so many lanes."""
+        lane = ir.Constant(ir.VectorType(self.intp, self.lanes), list(range(self.lanes)))
+        bound = self.builder.insert_element(ir.Constant(lane.type, ir.Undefined), count, ir.Constant(INT32, 0))
+        bound = self.builder.shuffle_vector(
+            bound, bound, ir.Constant(ir.VectorType(INT32, self.lanes), [0] * self.lanes)
+        )
+        return self.builder.icmp_signed("<", lane, bound)
+
     def total(self, vector):
         """Return the sum of all lanes, halves added to halves."""
         count = self.lanes

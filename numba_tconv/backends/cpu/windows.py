@@ -1,0 +1,345 @@
+"""The gradients of long signals and of few weights: lanes along time, windows of grad_output read where they lie.
+
+    grad_x[c, (n, i)]    = sum_{f, k} conj(weight[c, f, k]) * window[f, k][n, i]
+    grad_weight[c, f, k] = sum_{n, i} conj(x[n, c, i])      * window[f, k][n, i]
+    window[f, k][n, i]   = g[n, f, stride*i + dilation*k - left]
+
+`grad_x.py` and `grad_weight.py` copy windows into panels. But of grad_output sorted by phases, a window is a phase,
+shifted: nothing has to be copied for each tap. So a table says where each window begins, and tiles of four channels
+read it from there. For x, their rows are the weights as they lie in memory, and sums are complete, or nearly, before
+they leave the registers. For the weight, their rows are x as it lies in memory, and lanes are added up once for a
+block of samples; that pays where channels are few, or weights.
+
+Sums of x are taken in the same order whatever the number of threads. Those of the weight are cut into chunks of
+samples, how many depends on the shapes alone, and added in order: the same bits as well.
+"""
+
+from functools import lru_cache
+from math import gcd
+
+import numpy as np
+from numba import types
+
+from numba_tconv.backends.cpu import jit, products
+from numba_tconv.backends.cpu.grad_weight import stage_x
+from numba_tconv.backends.cpu.grad_x import store_row
+from numba_tconv.backends.cpu.moves import MOST_WOVEN
+from numba_tconv.backends.cpu.products import (
+    MOST_PHASES,
+    even_blocks,
+    factors,
+    integers,
+    places_of_taps,
+    split_phases,
+    stage_line,
+)
+from numba_tconv.backends.cpu.staging import is_same_dtype
+from numba_tconv.backends.cpu.target import host
+from numba_tconv.backends.cpu.tile import dot_windows, sum_windows
+from numba_tconv.backends.cpu.turns import take
+from numba_tconv.backends.cpu.vectors import address
+from numba_tconv.geometry import Geometry
+
+# Of a block, where grad_output of all filters leaves room for so many: samples for x, for the weight, and at least; and
+# bytes of grad_output that are sorted for it. Blocks of 1,024 samples of x took 1.2 times as long for 64 -> 8 (8, 4).
+MOST_SAMPLES_X, MOST_SAMPLES_WEIGHT, FEWEST_SAMPLES, SORTED_BYTES = 4096, 2048, 256, 1 << 19
+# Samples that windows reach beyond a block: what is sorted with it stays a few megabytes.
+MOST_REACH = 1024
+# Channels of a tile.
+R = 4
+# For x. Of a vector at least three quarters must be in use: below, `dots.py` is faster. And where the last vector of
+# each signal is emptier than that of all together, or many signals are short, `grad_x.py` is, which puts them behind
+# each other; also, by a tenth, where sums of few terms are written to memory.
+LEAST_USE, MOST_WASTE, FEWEST_LENGTH, FEW_SIGNALS, FEW_TERMS, MOST_RESULTS = 0.75, 1.15, 32, 8, 32, 1 << 21
+# For the weight: items to aim at by cutting the samples into chunks, the fewest samples of a chunk, and of a signal.
+ITEMS_WANTED, FEWEST_OF_CHUNK, FEWEST_OF_SIGNAL = 32, 1024, 512
+# Channels that a window is worth copying for. With four times as many, dot products were up to a fifth slower: most of
+# their loads lie across two cache lines.
+CHANNELS_OF_WINDOW = 16
+
+
+@jit.helper
+def _find_windows(g, scratch, windows, w0, start, problem, n, channel, filters, part, i, count, lanes):
+    """Sort the grad_output of some filters by phases, write where the windows of `count` samples from i on begin."""
+    stride, itemsize = problem[products.STRIDE], scratch.itemsize
+    filter_size, line_size = problem[products.FILTER_SIZE], problem[products.PANEL_SIZE]
+    reach = problem[products.DILATION] * (filter_size - 1) // stride
+    run = -(-(-(-count // lanes) * lanes + reach) // lanes) * lanes
+    span = stride * run
+    for f in range(filters):
+        line = start + problem[products.LINE] + f * line_size
+        spare = start + problem[products.SPARE] + f * line_size
+        time = stride * i - problem[products.LEFT]
+        run_at = stage_line(g, n, channel + f, time, part, span, problem, scratch, line, span * g.strides[2])
+        phases = split_phases(scratch, run_at, line, spare, stride, run, lanes)
+        for k in range(filter_size):
+            place = problem[products.PLACES + 2 * k] * run + problem[products.PLACES + 2 * k + 1]
+            windows[w0 + f * filter_size + k] = phases + place * itemsize
+
+
+@jit.once
+def x_kernel(g_dtype, dtype, out_dtype):
+    """Return the compiled kernel `(weight, g, out, scratch, windows, problem, turns, worker)` of the gradient of x.
+
+    weight is flat: (channel * row part, reduced part, filter, tap); windows are addresses.
+    """
+    lanes, V, itemsize = host().lanes(dtype.itemsize), host().direct_vectors(R), dtype.itemsize
+
+    def run(weight, g, out, scratch, windows, problem, turns, worker):
+        rows_of_group, length = problem[products.ROWS], problem[products.LENGTH]
+        filters, filter_size = problem[products.FILTERS], problem[products.FILTER_SIZE]
+        reduced_filters, most_filters = problem[products.REDUCED_PARTS] * filters, problem[products.FILTER_BLOCK]
+        start, w0 = worker * problem[products.SCRATCH], worker * most_filters * filter_size
+        acc, acc_row = start + problem[products.ACC], problem[products.CHANNEL_STEP]
+        weight_row = reduced_filters * filter_size
+        index = take(turns)
+        while index < problem[products.ITEMS]:
+            item, row_block = divmod(index, problem[products.ROW_BLOCKS])
+            item, block = divmod(item, problem[products.LANE_BLOCKS])
+            item, group = divmod(item, problem[products.GROUPS])
+            n, part = divmod(item, problem[products.PARTS])
+            row = group * rows_of_group + row_block * problem[products.ROW_BLOCK]
+            rows = min(problem[products.ROW_BLOCK], rows_of_group - row_block * problem[products.ROW_BLOCK])
+            i = block * problem[products.LANE_BLOCK]
+            count = min(problem[products.LANE_BLOCK], length - i)
+            filled = -(-count // lanes) * lanes
+            D = address(scratch) + acc * itemsize, acc_row
+            is_direct = problem[products.IS_DIRECT] and count == filled
+            if is_direct:
+                D = address(out) + n * out.strides[0] + row * out.strides[1] + i * itemsize, out.strides[1] // itemsize
+            reduced = 0
+            while reduced < reduced_filters:
+                reduced_part, f = divmod(reduced, filters)
+                here = min(most_filters, filters - f)
+                _find_windows(
+                    g, scratch, windows, w0, start, problem, n, group * filters + f, here, part + reduced_part, i,
+                    count, lanes,
+                )  # fmt: skip
+                a = address(weight) + (row * weight_row + reduced * filter_size) * itemsize
+                sum_windows(
+                    scratch, (a, weight_row), windows, w0, (rows, here * filter_size, filled), D, reduced == 0, R, V,
+                    lanes,
+                )  # fmt: skip
+                reduced += here
+            for r in range(0 if is_direct else rows):
+                place = n * length + i
+                store_row(out, scratch, acc + r * acc_row, problem, row + r, part, place, place + count)
+            index = take(turns)
+
+    arguments = (
+        jit.array(dtype, 1, readonly=True), jit.array(g_dtype, 4, "A", readonly=True), jit.array(out_dtype, 4, "A"),
+        jit.array(dtype, 1), jit.array(np.int64, 1), jit.array(np.int64, 1, readonly=True), jit.array(np.int64, 1),
+        types.int64,
+    )  # fmt: skip
+    return jit.compile_kernel(run, arguments)
+
+
+@jit.once
+def weight_kernel(x_dtype, g_dtype, dtype):
+    """Return the compiled kernel `(x, g, sums, scratch, windows, problem, turns, worker)` of the weight's gradient.
+
+    sums is flat: (chunk, part, channel * row part, filter, tap); windows are addresses.
+    """
+    lanes, C, itemsize = host().lanes(dtype.itemsize), host().window_columns, dtype.itemsize
+
+    def run(x, g, sums, scratch, windows, problem, turns, worker):
+        rows_of_group, length = problem[products.ROWS], problem[products.LENGTH]
+        filter_size = problem[products.FILTER_SIZE]
+        n_lanes, most_filters = problem[products.FILTERS] * filter_size, problem[products.FILTER_BLOCK]
+        start, w0 = worker * problem[products.SCRATCH], worker * most_filters * filter_size
+        stage, row_step = start + problem[products.STAGE], problem[products.CHANNEL_STEP]
+        is_plain = is_same_dtype(x, scratch) and x.strides[2] == itemsize and problem[products.ROW_PARTS] == 1
+        blocks = problem[products.LANE_BLOCKS]
+        index = take(turns)
+        while index < problem[products.ITEMS]:
+            item, row_block = divmod(index, problem[products.ROW_BLOCKS])
+            item, filter_block = divmod(item, problem[products.FILTER_BLOCKS])
+            item, group = divmod(item, problem[products.GROUPS])
+            chunk, part = divmod(item, problem[products.PARTS])
+            row = group * rows_of_group + row_block * problem[products.ROW_BLOCK]
+            rows = min(problem[products.ROW_BLOCK], rows_of_group - row_block * problem[products.ROW_BLOCK])
+            target = (chunk * problem[products.PARTS] + part) * problem[products.GROUPS] * rows_of_group + row
+            f = filter_block * most_filters
+            filters = min(most_filters, problem[products.FILTERS] - f)
+            D = address(sums) + (target * n_lanes + f * filter_size) * itemsize, n_lanes
+            begin = chunk * problem[products.CHUNK]
+            end = min(problem[products.BATCH] * blocks, begin + problem[products.CHUNK])
+            for reduced_part in range(problem[products.REDUCED_PARTS]):
+                for place in range(begin, end):
+                    n, block = divmod(place, blocks)
+                    i = block * problem[products.LANE_BLOCK]
+                    count = min(problem[products.LANE_BLOCK], length - i)
+                    A = address(scratch) + stage * itemsize, row_step
+                    if is_plain and count % lanes == 0:
+                        source = n * x.strides[0] + row * x.strides[1] + i * itemsize
+                        A = address(x) + source, x.strides[1] // itemsize
+                    else:
+                        first = n * length + i
+                        stage_x(
+                            x, scratch, stage, row_step, problem, row, rows, reduced_part, first, first + count, lanes
+                        )
+                        for r in range(rows):
+                            for k in range(count, -(-count // lanes) * lanes):
+                                scratch[stage + r * row_step + k] = 0
+                    _find_windows(
+                        g, scratch, windows, w0, start, problem, n, group * problem[products.FILTERS] + f, filters,
+                        part + reduced_part, i, count, lanes,
+                    )  # fmt: skip
+                    dot_windows(
+                        scratch, A, windows, w0, (rows, filters * filter_size, count), D,
+                        reduced_part == 0 and place == begin, R, C, lanes,
+                    )  # fmt: skip
+            index = take(turns)
+
+    arguments = (
+        jit.array(x_dtype, 4, "A", readonly=True), jit.array(g_dtype, 4, "A", readonly=True), jit.array(dtype, 1),
+        jit.array(dtype, 1), jit.array(np.int64, 1), jit.array(np.int64, 1, readonly=True), jit.array(np.int64, 1),
+        types.int64,
+    )  # fmt: skip
+    return jit.compile_kernel(run, arguments)
+
+
+@lru_cache(maxsize=4096)
+def serves_x(geometry: Geometry, dtype: np.dtype, batch: int, channels: int, filters: int) -> bool:
+    """Whether the gradient of x should come from here."""
+    lanes, length = host().lanes(dtype.itemsize), geometry.length
+    filled, together = batch * -(-length // lanes), -(-batch * length // lanes)
+    is_full = batch * length >= LEAST_USE * lanes and filled <= MOST_WASTE * together
+    is_long = length >= FEWEST_LENGTH or batch <= FEW_SIGNALS
+    has_work = filters * geometry.filter_size >= FEW_TERMS or channels * batch * length <= MOST_RESULTS
+    return _is_near(geometry) and is_full and is_long and has_work
+
+
+@lru_cache(maxsize=4096)
+def serves_weight(geometry: Geometry, dtype: np.dtype, channels: int, filters: int) -> bool:
+    """Whether the gradient of the weight should come from here: where windows are dear to copy, or fill no panel."""
+    lanes, filter_size = host().lanes(dtype.itemsize), geometry.filter_size
+    if not _is_near(geometry) or geometry.length < FEWEST_OF_SIGNAL:
+        return False
+    is_dear = channels * filter_size <= CHANNELS_OF_WINDOW * lanes * -(-filter_size // lanes)
+    fits = _most(geometry, dtype, filters) >= FEWEST_SAMPLES
+    return fits and (is_dear or filters * filter_size <= 2 * lanes)
+
+
+def _reach(geometry: Geometry) -> int:
+    """Return how many samples of a phase the windows of a sample lie apart."""
+    return geometry.dilation * (geometry.filter_size - 1) // geometry.stride
+
+
+def _is_near(geometry: Geometry) -> bool:
+    """Whether the windows of neighbouring samples, and of the taps, lie near each other."""
+    return geometry.stride <= MOST_PHASES and _reach(geometry) <= MOST_REACH
+
+
+def _most(geometry: Geometry, dtype: np.dtype, filters: int) -> int:
+    """Return how many samples may be sorted at once for so many filters."""
+    return SORTED_BYTES // dtype.itemsize // (filters * geometry.stride)
+
+
+def _shares(items: int, n_workers: int) -> int:
+    """Return into how many parts few items are cut, to come out even over the workers."""
+    return min(n_workers // gcd(items, n_workers), -(-4 * n_workers // items))
+
+
+def _problem(
+    geometry: Geometry, dtype: np.dtype, block: int, filter_block: int, values: dict[int, int], sizes: dict[int, int]
+) -> tuple[np.ndarray, int]:
+    """Add what both kernels find their windows by."""
+    lanes = host().lanes(dtype.itemsize)
+    line = geometry.stride * (block + -(-_reach(geometry) // lanes) * lanes)
+    values |= {
+        products.LANE_BLOCK: block,
+        products.LANE_BLOCKS: -(-geometry.length // block),
+        products.CHANNEL_STEP: block + 16,  # rows must not meet in one set of the cache
+        products.FILTER_SIZE: geometry.filter_size,
+        products.FILTER_BLOCK: filter_block,
+        products.PANEL_SIZE: line,
+        # Sorting number by number reads scratch alone.
+        products.IN_PLACE: max(factors(geometry.stride), default=1) <= MOST_WOVEN,
+    }
+    sizes |= {products.LINE: filter_block * line, products.SPARE: filter_block * line}
+    numbers, scratch = integers(geometry, values, sizes)
+    return np.append(numbers, places_of_taps(geometry, geometry.filter_size)), scratch
+
+
+def x_problem(
+    geometry: Geometry,
+    dtype: np.dtype,
+    n_workers: int,
+    *,
+    batch: int,
+    groups: int,
+    channels: int,
+    filters: int,
+    parts: int,
+    row_parts: int,
+    reduced_parts: int,
+    is_half: bool,
+    is_plain_out: bool,
+) -> tuple[np.ndarray, int]:
+    """Return the integers of the gradient of x, and the numbers of scratch for one worker."""
+    rows = channels * row_parts
+    most = min(MOST_SAMPLES_X, max(FEWEST_SAMPLES, _most(geometry, dtype, filters)))
+    block, blocks = even_blocks(geometry.length, most, host().lanes(dtype.itemsize))
+    filter_block = max(1, min(filters, _most(geometry, dtype, 1) // block))
+    items = batch * groups * parts * blocks
+    # Few items are cut by channels, for which grad_output is sorted once more.
+    row_block, row_blocks = even_blocks(rows, -(-rows // _shares(items, n_workers)), R)
+    values = {
+        products.ITEMS: items * row_blocks,
+        products.PARTS: parts,
+        products.REDUCED_PARTS: reduced_parts,
+        products.ROW_PARTS: row_parts,
+        products.GROUPS: groups,
+        products.ROWS: rows,
+        products.ROW_BLOCK: row_block,
+        products.ROW_BLOCKS: row_blocks,
+        products.FILTERS: filters,
+        products.IS_HALF: is_half,
+        products.IS_DIRECT: is_plain_out,
+    }
+    return _problem(geometry, dtype, block, filter_block, values, {products.ACC: row_block * (block + 16)})
+
+
+def weight_problem(
+    geometry: Geometry,
+    dtype: np.dtype,
+    n_workers: int,
+    *,
+    batch: int,
+    groups: int,
+    channels: int,
+    filters: int,
+    parts: int,
+    row_parts: int,
+    reduced_parts: int,
+    is_half: bool,
+    is_half_x: bool,
+) -> tuple[np.ndarray, int]:
+    """Return the integers of the gradient of the weight, and the numbers of scratch for one worker."""
+    rows, most = channels * row_parts, min(MOST_SAMPLES_WEIGHT, _most(geometry, dtype, filters))
+    block, blocks = even_blocks(geometry.length, most, host().lanes(dtype.itemsize))
+    row_block, row_blocks = even_blocks(rows, max(R, SORTED_BYTES // dtype.itemsize // block), R)
+    items = parts * groups * row_blocks
+    chunks = max(1, min(-(-ITEMS_WANTED // items), batch * blocks, batch * geometry.length // FEWEST_OF_CHUNK))
+    chunk, chunks = even_blocks(batch * blocks, -(-batch * blocks // chunks), 1)
+    # Few items are cut by filters: their sums have the same order, and x is read, but nothing sorted, once more.
+    filter_block, filter_blocks = even_blocks(filters, -(-filters // _shares(items * chunks, n_workers)), 1)
+    values = {
+        products.ITEMS: items * chunks * filter_blocks,
+        products.PARTS: parts,
+        products.REDUCED_PARTS: reduced_parts,
+        products.ROW_PARTS: row_parts,
+        products.GROUPS: groups,
+        products.ROWS: rows,
+        products.ROW_BLOCK: row_block,
+        products.ROW_BLOCKS: row_blocks,
+        products.CHUNK: chunk,
+        products.CHUNKS: chunks,
+        products.BATCH: batch,
+        products.FILTERS: filters,
+        products.FILTER_BLOCKS: filter_blocks,
+        products.IS_HALF: is_half,
+        products.IS_HALF_X: is_half_x,
+    }
+    return _problem(geometry, dtype, block, filter_block, values, {products.STAGE: row_block * (block + 16)})
