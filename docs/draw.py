@@ -363,7 +363,7 @@ NAMES = {
 }  # fmt: skip
 MACHINES = {
     "backends.cpu": ("from arrays: forward, backward, polyphase", "kernels: panels, direct, fir, scatter, rational,",
-                     "columns, grad_x, grad_weight, grad_bias", "under them: pack, staging, tile, moves, jit"),
+                     "columns, windows, grad_x, grad_weight", "under them: pack, staging, tile, moves, jit"),
     "backends.cuda": ("from arrays: forward, backward, polyphase", "integers, launches: problems, launch, binding",
                       "contraction, fir, rates, tap_sums, sums", "under them: views, memory, compiler"),
 }  # fmt: skip

