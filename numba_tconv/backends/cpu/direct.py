@@ -16,7 +16,7 @@ from numba import literally
 from numba_tconv.backends.cpu import fir, jit
 from numba_tconv.backends.cpu.layout import Layout
 from numba_tconv.backends.cpu.moves import copy_windows, prefetch_run
-from numba_tconv.backends.cpu.staging import copy_bytes
+from numba_tconv.backends.cpu.staging import copy_bytes, zero_run
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.tile import fir_tile
 from numba_tconv.backends.cpu.turns import take
@@ -32,7 +32,7 @@ MOST_ROWS = 4096
 FEWEST_ROWS = 256
 
 # Behind the integers that it shares with the FIR path.
-GROUPS, SHARES, WORKERS, PANEL, STAGE = range(fir.COMMON, fir.COMMON + 5)
+GROUPS, SHARES, WORKERS, FILTER_SIZE, PANEL, STAGE = range(fir.COMMON, fir.COMMON + 6)
 
 
 @jit.helper
@@ -49,12 +49,20 @@ def _block_of(problem, batch, index):
 
 @jit.helper
 def _gather(weight, scratch, at, problem, group, f, F, S, lanes):
-    """Copy the weights of F filters, all channels, one behind the other."""
-    filter_size, filters, reduced = problem[fir.TAPS] * S, problem[fir.FILTERS], problem[fir.REDUCED]
-    copy_windows(
-        address(weight) + (group * reduced * filters + f) * filter_size * weight.itemsize, filters * filter_size,
-        address(scratch) + at * scratch.itemsize, F * filter_size, reduced, F * filter_size, scratch, literally(lanes),
-    )  # fmt: skip
+    """Copy the weights of F filters, all channels, one behind the other, each filled up with zeros to whole rows."""
+    filter_size, filled = problem[FILTER_SIZE], problem[fir.TAPS] * S
+    filters, reduced, itemsize = problem[fir.FILTERS], problem[fir.REDUCED], weight.itemsize
+    source = address(weight) + (group * reduced * filters + f) * filter_size * itemsize
+    target = address(scratch) + at * itemsize
+    # Filters that need no zeros are copied together.
+    count, run = (1, F * filled) if filter_size == filled else (F, filter_size)
+    if count > 1 or run < filled:
+        zero_run(scratch, at, reduced * F * filled)
+    for k in range(count):
+        copy_windows(
+            source + k * filter_size * itemsize, filters * filter_size, target + k * filled * itemsize, F * filled,
+            reduced, run, scratch, literally(lanes),
+        )  # fmt: skip
 
 
 @jit.helper
@@ -190,6 +198,7 @@ def problem(
         GROUPS: layout.groups,
         SHARES: shares,
         WORKERS: n_workers,
+        FILTER_SIZE: layout.filter_size * layout.weight_parts,
         PANEL: panel,
         STAGE: stage,
     }
