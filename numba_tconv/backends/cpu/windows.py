@@ -150,7 +150,8 @@ def weight_kernel(x_dtype, g_dtype, dtype):
         n_lanes, most_filters = problem[products.FILTERS] * filter_size, problem[products.FILTER_BLOCK]
         start, w0 = worker * problem[products.SCRATCH], worker * most_filters * filter_size
         stage, row_step = start + problem[products.STAGE], problem[products.CHANNEL_STEP]
-        is_plain = is_same_dtype(x, scratch) and x.strides[2] == itemsize and problem[products.ROW_PARTS] == 1
+        is_plain = is_same_dtype(x, scratch) and x.strides[2] == itemsize and x.strides[1] % itemsize == 0
+        is_in_place = is_plain and problem[products.ROW_PARTS] == 1
         blocks = problem[products.LANE_BLOCKS]
         index = take(turns)
         while index < problem[products.ITEMS]:
@@ -172,7 +173,7 @@ def weight_kernel(x_dtype, g_dtype, dtype):
                     i = block * problem[products.LANE_BLOCK]
                     count = min(problem[products.LANE_BLOCK], length - i)
                     A = address(scratch) + stage * itemsize, row_step
-                    if is_plain and count % lanes == 0:
+                    if is_in_place and count % lanes == 0:
                         source = n * x.strides[0] + row * x.strides[1] + i * itemsize
                         A = address(x) + source, x.strides[1] // itemsize
                     else:
