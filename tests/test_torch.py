@@ -282,18 +282,20 @@ def test_vocoder(generator, computed):
     """Four layers with weight normalization: 512 channels at 86 frames a second become 32 at 22050 samples."""
     peer, module = vocoder(nn.ConvTranspose1d), vocoder(ours.ConvTranspose1d)
     module.load_state_dict(peer.state_dict(), strict=True)
+    # In double: for one choice of weights in 25, PyTorch's own gradients in float32 are farther off than is allowed.
+    peer = peer.double()
     x = torch.randn(2, 512, 8, generator=generator)
-    inputs = [x.clone().requires_grad_() for _ in range(2)]
+    inputs = [x.to(dtype, copy=True).requires_grad_() for dtype in (torch.float64, torch.float32)]
     outputs = [m(z) for m, z in zip((peer, module), inputs, strict=True)]
     assert computed == [(2, 512, 8), (2, 256, 64), (2, 128, 512), (2, 64, 1024)]
     assert outputs[1].shape == (2, 32, 2048)
-    assert_close(outputs[1], outputs[0])
+    assert_close(outputs[1], outputs[0].float())
     for output in outputs:
         output.pow(2).mean().backward()
-    assert_close(inputs[1].grad, inputs[0].grad)
+    assert_close(inputs[1].grad, inputs[0].grad.float())
     for (name, parameter), expected in zip(module.named_parameters(), peer.parameters(), strict=True):
         assert parameter.grad is not None, name
-        assert_close(parameter.grad, expected.grad)
+        assert_close(parameter.grad, expected.grad.float())
 
 
 def test_a_step_of_an_optimizer_reaches_the_next_call(generator):
