@@ -398,7 +398,7 @@ LARGE = {
     ),
     "fir, half": Case(2, filter_size=8, length=3001, stride=2, x_dtype="float16", weight_dtype="float16"),
     "fir, integers": Case(2, filter_size=8, length=3001, stride=2, x_dtype="int16"),
-    "panels, several blocks, serial": Case(channels=17, filters=16, filter_size=3, length=450, stride=2),
+    "panels, several blocks, serial": Case(channels=2, filters=41, filter_size=3, length=600, bias_dtype="float32"),
     "panels, parallel": Case(3, 1, 80, 48, 16, 300, 8, padding=4, bias_dtype="float32"),
     "panels, strided arrays": Case(3, 1, 80, 48, 16, 300, 8, padding=4, x_layout="stepped", out_layout="reversed"),
     "panels, arrays in a frame": Case(3, 1, 80, 48, 16, 300, 8, padding=4, x_layout="embedded", out_layout="embedded"),

@@ -16,7 +16,7 @@ from numba import literally
 from numba_tconv.backends.cpu import fir, jit
 from numba_tconv.backends.cpu.layout import Layout
 from numba_tconv.backends.cpu.moves import copy_windows, prefetch_run
-from numba_tconv.backends.cpu.staging import copy_bytes, zero_run
+from numba_tconv.backends.cpu.staging import zero_run
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.tile import fir_tile
 from numba_tconv.backends.cpu.turns import take
@@ -25,8 +25,8 @@ from numba_tconv.geometry import Geometry
 
 # Numbers that an item stages: a quarter of a megabyte, so that L2 holds the next item's samples as well.
 STAGE_SIZE = 1 << 16
-# Where channels are few, long runs of the output come cheaper: 4 -> 64 (3, 1) with 24,000 samples took 1,024 rows at
-# 55 % of the FMA peak and takes 4,096 at 76.
+# Where channels are few, long runs of the output come cheaper: with 1,024 rows, 4 -> 64 (3, 1) with 24,000 samples took
+# 1.3 times as long.
 MOST_ROWS = 4096
 # Signals of fewer rows leave too much of a tile empty.
 FEWEST_ROWS = 256
@@ -63,24 +63,6 @@ def _gather(weight, scratch, at, problem, group, f, F, S, lanes):
             source + k * filter_size * itemsize, filters * filter_size, target + k * filled * itemsize, F * filled,
             reduced, run, scratch, literally(lanes),
         )  # fmt: skip
-
-
-@jit.helper
-def _store(out, scratch, at, problem, n, channel, part, row, rows, count, parts, F):
-    """Store the rows of a tile that were written to scratch, `count` numbers for each filter."""
-    produced = (problem[fir.STRIDE] * row - problem[fir.LEFT]) * parts
-    for f in range(channel, channel + F):
-        if problem[fir.IS_PLAIN_OUT]:
-            begin, end = max(0, -produced), min(count, problem[fir.OUTPUT_LENGTH] * parts - produced)
-            target = n * out.strides[0] + f * out.strides[1] + (produced + begin) * out.itemsize
-            copy_bytes(
-                address(out) + target,
-                address(scratch) + (at + begin) * out.itemsize,
-                max(0, end - begin) * out.itemsize,
-            )
-        else:
-            fir.store_rows(out, scratch, at, problem, n, f, part, row, rows, parts)
-        at += count
 
 
 @jit.once
@@ -144,9 +126,11 @@ def kernel(x_dtype, dtype, out_dtype, F, S, unit, parts):
                             F, S, 1, lanes, unit, parts, True,
                         )  # fmt: skip
                     if not is_inside:
-                        _store(
-                            out, scratch, spill, problem, n, channel, part, row, min(rows, last - row), count, parts, F
-                        )
+                        for f in range(F):
+                            fir.store_spilled(
+                                out, scratch, spill + f * count, problem, n, channel + f, part, row,
+                                min(rows, last - row), count, parts,
+                            )  # fmt: skip
                     row += rows
             index = take(turns)
 

@@ -53,10 +53,15 @@ def stage_channels(x, scratch, at, problem, n, group, part, first, count, unit, 
 
 
 @jit.helper
-def store_rows(out, scratch, at, problem, n, f, part, row, count, parts):
-    """Store `count` woven rows from scratch: any crop, stride and dtype."""
+def store_spilled(out, scratch, at, problem, n, f, part, row, count, size, parts):
+    """Store `count` woven rows of a filter from scratch, where a tile left `size` numbers: any crop, stride, dtype."""
     time, step = problem[STRIDE] * row - problem[LEFT], out.strides[3]
     start = n * out.strides[0] + f * out.strides[1] + part * step
+    if problem[IS_PLAIN_OUT]:
+        begin, end = max(0, -time * parts), min(size, (problem[OUTPUT_LENGTH] - time) * parts)
+        target = address(out) + start + (time * parts + begin) * out.itemsize
+        copy_bytes(target, address(scratch) + (at + begin) * out.itemsize, max(0, end - begin) * out.itemsize)
+        return
     for _ in range(count):
         for branch in range(problem[BRANCHES]):
             t = time + problem[DILATION] * branch
@@ -121,14 +126,9 @@ def kernel(x_dtype, dtype, out_dtype, S, unit, parts):
                         sums, is_first, is_last, 1, S, V, lanes, unit, parts, False,
                     )  # fmt: skip
                     sums += tile_size * itemsize
-                    if is_inside or not is_last:
-                        continue
-                    if is_plain_out:
-                        begin, end = max(0, -produced), min(tile_size, problem[OUTPUT_LENGTH] * parts - produced)
-                        start = (produced + begin) * itemsize
-                        copy_bytes(out_start + start, spilled + begin * itemsize, max(0, end - begin) * itemsize)
-                    else:
-                        store_rows(out, scratch, spill, problem, n, f, part, row, min(tile_rows, last - row), parts)
+                    if is_last and not is_inside:
+                        rows = min(tile_rows, last - row)
+                        store_spilled(out, scratch, spill, problem, n, f, part, row, rows, tile_size, parts)
             index = take(turns)
 
     return jit.compile_kernel(run, jit.kernel_arguments(x_dtype, dtype, out_dtype))

@@ -5,6 +5,8 @@
 An item is a block of channels by a block of (filter, tap), summed up over a chunk of all samples (n, i). Where the
 weights are few, several chunks give every thread something to do; how many depends on the shapes alone, and their
 sums are added in order, so the result has the same bits for any number of threads.
+
+Few weights, and few channels, of long signals are `windows.py`'s.
 """
 
 import numpy as np
@@ -19,13 +21,14 @@ from numba_tconv.backends.cpu.products import (
     LONGEST_RUN,
     MOST_ROWS,
     even_blocks,
+    has_plain_rows,
     integers,
     reduction,
     row_step,
     stage_windows,
     steps_of,
 )
-from numba_tconv.backends.cpu.staging import copy_bytes, is_same_dtype, stage_samples
+from numba_tconv.backends.cpu.staging import copy_bytes, stage_samples
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.tile import panel_rows
 from numba_tconv.backends.cpu.turns import take
@@ -45,7 +48,7 @@ SHORT_RUN = 64
 def stage_x(x, scratch, at, a_r, problem, row, rows, part, first, last, lanes):
     """Stage the rows of A: of each channel the samples from place `first` to `last`, the signals behind each other."""
     length, row_parts = problem[products.LENGTH], problem[products.ROW_PARTS]
-    is_plain = is_same_dtype(x, scratch) and x.strides[2] == x.itemsize and x.strides[1] % x.itemsize == 0
+    is_plain = has_plain_rows(x, scratch)
     place = first
     while place < last:
         n, i = divmod(place, length)

@@ -6,6 +6,8 @@ An item is a block of channels by a block of time, where the signals of the batc
 through the filters and taps: a block of weights and the windows of grad_output that they meet are staged, then the
 register tile runs over all rows and lanes while the sums wait in L2. Time runs along the lanes, so what is stored are
 runs of the result as it lies in memory. Every sum is taken in the same order whatever the number of threads.
+
+Long signals are `windows.py`'s, unless their windows lie far apart; a few samples are `dots.py`'s.
 """
 
 from math import gcd

@@ -21,7 +21,7 @@ MOST_WOVEN_ROWS, MOST_WOVEN_LANES = 32, 512
 
 # Of the direct path: rows of a tile, where filters are taken together; terms of a sum; weights; numbers in the halos of
 # all channels. With so few terms the panel path stores sums for longer than it adds them up: 4 -> 128 (4, 2) with
-# 24,000 samples ran at 20 % of the FMA peak there and does at 53 here, 48 -> 24 (4, 2) at 75 and 83 on one thread.
+# 24,000 samples ran at 19 % of the FMA peak there and does at 49 here, 48 -> 24 (4, 2) at 75 and 83 on one thread.
 # From 256 terms on both were equal or panels ahead. Where a branch lacks a tap, it is multiplied by zero: up to so few
 # terms that is still 1.1 to 3 times as fast.
 DIRECT_ROWS, MOST_DIRECT_TERMS, MOST_DIRECT_WEIGHTS, MOST_DIRECT_HALOS = 4, 192, 1 << 15, 1 << 14

@@ -9,8 +9,8 @@
 
 Rows are the channels of x in both, and a row of A is a run of the caller's own array: nothing is packed beforehand,
 and an item copies what it multiplies next. B is the column matrix of an ordinary convolution, but never more of it
-than `REDUCTION_BYTES` by the lanes of an item, which stays in L2. Here belong the integers of both kernels and the
-staging of B.
+than `REDUCTION_BYTES` by the lanes of an item, which stays in L2. Here belong the integers of the kernels and the
+staging of B, or, for `windows.py`, its sorting.
 
 Complex numbers become real ones as in `layout.py`, the conjugate included: complex A and complex grad_output are
 `[re, im] = [[ar, ai], [-ai, ar]] [gr, gi]`, two rows and a reduction over two parts; with real A, the real and the
@@ -59,6 +59,12 @@ def reduction(itemsize: int) -> int:
 def row_step(itemsize: int) -> int:
     """Return the step of the staged rows of A: an odd number of cache lines, so that rows do not meet in one set."""
     return reduction(itemsize) + 64 // itemsize
+
+
+@jit.helper
+def has_plain_rows(x, scratch):
+    """Whether the rows of x are runs of numbers of the scratch's dtype, whole numbers apart."""
+    return is_same_dtype(x, scratch) and x.strides[2] == x.itemsize and x.strides[1] % x.itemsize == 0
 
 
 @jit.helper

@@ -44,6 +44,21 @@ def _accumulate(vectors, rows, columns, counts, accumulators, ahead=None, b_ahea
                     builder.store(vectors.multiply_add(scalar, vector, builder.load(slot)), slot)
 
 
+def _begin_sums(vectors, first, n_rows, n_vectors, load):
+    """Emit the sums of a tile, zeros where `first` and else what `load(r, v)` emits; return where they are kept."""
+    builder = vectors.builder
+    acc = [[cgutils.alloca_once(builder, vectors.type) for _ in range(n_vectors)] for _ in range(n_rows)]
+    places = [(r, v) for r in range(n_rows) for v in range(n_vectors)]
+    with builder.if_else(first) as (overwrite, add):
+        with overwrite:
+            for r, v in places:
+                builder.store(ir.Constant(vectors.type, None), acc[r][v])
+        with add:
+            for r, v in places:
+                builder.store(load(r, v), acc[r][v])
+    return acc
+
+
 def _panel_tile(vectors, rows, columns, counts, target, first, shape, ahead):
     """Emit one tile of `shape` (R, V, step a_r), its sums kept in or added to `target` (pointer, offset, step of r)."""
     builder = vectors.builder
@@ -54,18 +69,11 @@ def _panel_tile(vectors, rows, columns, counts, target, first, shape, ahead):
     def at(r, v):
         return builder.add(builder.add(d0, builder.mul(d_r, vectors.index(r))), vectors.index(v * vectors.lanes))
 
-    acc = [[cgutils.alloca_once(builder, vectors.type) for _ in range(n_vectors)] for _ in range(n_rows)]
-    places = [(r, v) for r in range(n_rows) for v in range(n_vectors)]
-    with builder.if_else(first) as (overwrite, add):
-        with overwrite:
-            for r, v in places:
-                builder.store(ir.Constant(vectors.type, None), acc[r][v])
-        with add:
-            for r, v in places:
-                builder.store(vectors.load(d, at(r, v)), acc[r][v])
+    acc = _begin_sums(vectors, first, n_rows, n_vectors, lambda r, v: vectors.load(d, at(r, v)))
     _accumulate(vectors, rows, columns, counts, acc, ahead[:3], ahead[3])
-    for r, v in places:
-        vectors.store(builder.load(acc[r][v]), d, at(r, v))
+    for r, slots in enumerate(acc):
+        for v, slot in enumerate(slots):
+            vectors.store(builder.load(slot), d, at(r, v))
 
 
 def _tiles(vectors, count, heights):
@@ -382,16 +390,10 @@ def sum_windows(typingctx, like, A, windows, w0, counts, D, first, R, V, lanes):
             ):
                 at = builder.mul(v, vectors.index(n_lanes))
                 places = [builder.add(at, vectors.index(k * n_lanes)) for k in range(width)]
-                acc = [[cgutils.alloca_once(builder, vectors.type) for _ in places] for _ in below]
-                with builder.if_else(args[6]) as (overwrite, add):
-                    with overwrite:
-                        for slots in acc:
-                            for slot in slots:
-                                builder.store(ir.Constant(vectors.type, None), slot)
-                    with add:
-                        for row, slots in zip(sums, acc, strict=True):
-                            for place, slot in zip(places, slots, strict=True):
-                                builder.store(vectors.load(row, place), slot)
+                acc = _begin_sums(
+                    vectors, args[6], height, width,
+                    lambda r, v, sums=sums, places=places: vectors.load(sums[r], places[v]),
+                )  # fmt: skip
                 with cgutils.for_range(builder, count) as term:
                     window = builder.load(builder.gep(table, [builder.add(args[3], term.index)]))
                     window = builder.inttoptr(window, a.type)

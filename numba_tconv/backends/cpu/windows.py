@@ -28,12 +28,13 @@ from numba_tconv.backends.cpu.products import (
     MOST_PHASES,
     even_blocks,
     factors,
+    has_plain_rows,
     integers,
     places_of_taps,
     split_phases,
     stage_line,
 )
-from numba_tconv.backends.cpu.staging import is_same_dtype
+from numba_tconv.backends.cpu.staging import zero_run
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.tile import dot_windows, sum_windows
 from numba_tconv.backends.cpu.turns import take
@@ -150,8 +151,7 @@ def weight_kernel(x_dtype, g_dtype, dtype):
         n_lanes, most_filters = problem[products.FILTERS] * filter_size, problem[products.FILTER_BLOCK]
         start, w0 = worker * problem[products.SCRATCH], worker * most_filters * filter_size
         stage, row_step = start + problem[products.STAGE], problem[products.CHANNEL_STEP]
-        is_plain = is_same_dtype(x, scratch) and x.strides[2] == itemsize and x.strides[1] % itemsize == 0
-        is_in_place = is_plain and problem[products.ROW_PARTS] == 1
+        is_in_place = has_plain_rows(x, scratch) and problem[products.ROW_PARTS] == 1
         blocks = problem[products.LANE_BLOCKS]
         index = take(turns)
         while index < problem[products.ITEMS]:
@@ -182,8 +182,7 @@ def weight_kernel(x_dtype, g_dtype, dtype):
                             x, scratch, stage, row_step, problem, row, rows, reduced_part, first, first + count, lanes
                         )
                         for r in range(rows):
-                            for k in range(count, -(-count // lanes) * lanes):
-                                scratch[stage + r * row_step + k] = 0
+                            zero_run(scratch, stage + r * row_step + count, -count % lanes)
                     _find_windows(
                         g, scratch, windows, w0, start, problem, n, group * problem[products.FILTERS] + f, filters,
                         part + reduced_part, i, count, lanes,
