@@ -243,6 +243,16 @@ def test_bad_samples_stay_where_they_belong():
     assert some > 60
 
 
+@pytest.mark.parametrize("name", [name for name, case in MORE.items() if case.groups * case.channels > 1])
+def test_bad_channel_stays_alone(name):
+    """A NaN in x reaches the weights of its channel and no other, also where rows are read in place."""
+    case = MORE[name]
+    x, weight, _ = case.arrays()
+    x[..., 1, :] = np.nan
+    gradient = conv_transpose1d_backward(grad_output(case, "float32"), x, weight, **case.options, wrt="weight").weight
+    assert_array_equal(np.flatnonzero(np.isnan(gradient).any(axis=(1, 2))), [1])
+
+
 def test_bias_sums_keep_their_digits():
     """A running sum of so many equal numbers would be off in the third digit; pairs are exact to rounding."""
     g, x = np.full((3, 1, 5_000_000), 0.1, np.float32), np.zeros((3, 1, 5_000_000), np.float32)

@@ -73,21 +73,20 @@ def dot_rows(scratch, A, B, counts, D, first, R, C, lanes):
 
 def dot_windows(like, A, windows, w0, counts, D, first, R, C, lanes):
     (a, a_r), (rows, columns, count), (d, d_r), size = A, counts, D, like.itemsize
-    filled = -(-count // lanes) * lanes
     for r in range(rows):
-        row, sums = view(a + r * a_r * size, filled, like.dtype), view(d + r * d_r * size, columns, like.dtype)
-        assert np.isfinite(row[count:]).all()
+        row, sums = view(a + r * a_r * size, count, like.dtype), view(d + r * d_r * size, columns, like.dtype)
         for c in range(columns):
-            total = row[:count] @ view(windows[w0 + c], filled, like.dtype)[:count]
+            total = row @ view(windows[w0 + c], count, like.dtype)
             sums[c] = total if first else sums[c] + total
 
 
 def sum_windows(like, A, windows, w0, counts, D, first, R, V, lanes):
     (a, a_r), (rows, count, run), (d, d_r), size = A, counts, D, like.itemsize
-    assert run % lanes == 0
+    filled = -(-run // lanes) * lanes
     for r in range(rows):
         row, sums = view(a + r * a_r * size, count, like.dtype), view(d + r * d_r * size, run, like.dtype)
-        sums[:] = sum(row[q] * view(windows[w0 + q], run, like.dtype) for q in range(count)) + (0 if first else sums)
+        total = sum(row[q] * view(windows[w0 + q], filled, like.dtype)[:run] for q in range(count))
+        sums[:] = total + (0 if first else sums)
 
 
 def panel_pair(scratch, A, B, counts, D, first, b_ahead, R, V, lanes):

@@ -4,6 +4,8 @@ Here belongs whatever multiplies and adds. Which tile shape suits the machine is
 the tile is `panels.py`'s and `fir.py`'s, numbers that are only moved are `moves.py`'s.
 """
 
+from functools import partial
+
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -370,8 +372,8 @@ def sum_windows(typingctx, like, A, windows, w0, counts, D, first, R, V, lanes):
     """`D[r*d_r + v] (+)= sum_{q<count} A[r*a_r + q] * window[q][v]` for `r < rows` and `v < run`.
 
     `A = (address, a_r)` and `D = (address, d_r)` are numbers of the dtype of `like`, window q lies at the address
-    `windows[w0 + q]`; `counts = (rows, count, run)`, the last a multiple of the lanes. Rows are taken R at a time, then
-    two and one, vectors V at a time and then one by one. `first` overwrites D.
+    `windows[w0 + q]`; `counts = (rows, count, run)`. Rows are taken R at a time, then two and one, vectors V at a time
+    and then one by one, of which D has as many numbers as belong to the run. `first` overwrites D.
     """
     sig = types.void(like, A, windows, types.intp, counts, D, types.boolean, R, V, lanes)
 
@@ -381,30 +383,38 @@ def sum_windows(typingctx, like, A, windows, w0, counts, D, first, R, V, lanes):
         table = data_of(context, builder, sig, args, 2)
         (a, a_r), (rows, count, run), (d, d_r) = (cgutils.unpack_tuple(builder, args[k]) for k in (1, 4, 5))
         a, d = (builder.inttoptr(place, vectors.scalar.as_pointer()) for place in (a, d))
+        width = vectors.index(n_lanes)
+        n_wide = builder.sdiv(run, vectors.index(n_vectors * n_lanes))
+        wide = builder.mul(n_wide, vectors.index(n_vectors * n_lanes))
+        n_single = builder.sdiv(builder.add(builder.sub(run, wide), vectors.index(n_lanes - 1)), width)
+
+        def add(factors, sums, places, load, store):
+            """Emit a tile of some rows, by the addresses of their factors and sums, and of vectors at some places."""
+            acc = _begin_sums(vectors, args[6], len(sums), len(places), lambda r, v: load(sums[r], places[v]))
+            with cgutils.for_range(builder, count) as term:
+                window = builder.load(builder.gep(table, [builder.add(args[3], term.index)]))
+                window = builder.inttoptr(window, a.type)
+                samples = [vectors.load(window, place) for place in places]
+                for row, slots in zip(factors, acc, strict=True):
+                    factor = vectors.splat(builder.load(builder.gep(row, [term.index])))
+                    for sample, slot in zip(samples, slots, strict=True):
+                        builder.store(vectors.multiply_add(factor, sample, builder.load(slot)), slot)
+            for row, slots in zip(sums, acc, strict=True):
+                for place, slot in zip(places, slots, strict=True):
+                    store(builder.load(slot), row, place)
+
         for r, height in _tiles(vectors, rows, sorted({n_rows, 2, 1}, reverse=True)):
             below = [builder.add(r, vectors.index(k)) for k in range(height)]
             factors = [builder.gep(a, [builder.mul(a_r, row)]) for row in below]
             sums = [builder.gep(d, [builder.mul(d_r, row)]) for row in below]
-            for v, width in _tiles(
-                vectors, builder.sdiv(run, vectors.index(n_lanes)), sorted({n_vectors, 1}, reverse=True)
-            ):
-                at = builder.mul(v, vectors.index(n_lanes))
-                places = [builder.add(at, vectors.index(k * n_lanes)) for k in range(width)]
-                acc = _begin_sums(
-                    vectors, args[6], height, width,
-                    lambda r, v, sums=sums, places=places: vectors.load(sums[r], places[v]),
-                )  # fmt: skip
-                with cgutils.for_range(builder, count) as term:
-                    window = builder.load(builder.gep(table, [builder.add(args[3], term.index)]))
-                    window = builder.inttoptr(window, a.type)
-                    samples = [vectors.load(window, place) for place in places]
-                    for row, slots in zip(factors, acc, strict=True):
-                        factor = vectors.splat(builder.load(builder.gep(row, [term.index])))
-                        for sample, slot in zip(samples, slots, strict=True):
-                            builder.store(vectors.multiply_add(factor, sample, builder.load(slot)), slot)
-                for row, slots in zip(sums, acc, strict=True):
-                    for place, slot in zip(places, slots, strict=True):
-                        vectors.store(builder.load(slot), row, place)
+            with cgutils.for_range(builder, n_wide) as tile:
+                at = builder.mul(tile.index, vectors.index(n_vectors * n_lanes))
+                places = [builder.add(at, vectors.index(v * n_lanes)) for v in range(n_vectors)]
+                add(factors, sums, places, vectors.load, vectors.store)
+            with cgutils.for_range(builder, n_single) as tile:
+                at = builder.add(wide, builder.mul(tile.index, width))
+                mask = vectors.first(builder.sub(run, at))
+                add(factors, sums, [at], partial(vectors.load_some, mask=mask), partial(vectors.store_some, mask=mask))
         return context.get_dummy_value()
 
     return sig, codegen
@@ -416,9 +426,9 @@ def dot_windows(typingctx, like, A, windows, w0, counts, D, first, R, C, lanes):
 
     `A = (address, a_r)` and `D = (address, d_r)` are numbers of the dtype of `like`, window c lies at the address
     `windows[w0 + c]`; `counts = (rows, columns, count)`. Rows are taken R at a time and then one by one, columns C at a
-    time, then two thirds of C, two and one. `first` overwrites D. Of a last vector that `count` cuts, what lies behind
-    it in a window does not count, be it NaN; in A it must be finite. Meanwhile each tile of columns calls one of the
-    next rows into L2: 64 -> 1 (25, 4), rows read in place, ran at 67 % of the FMA peak without and does at 77 so.
+    time, then two thirds of C, two and one. `first` overwrites D. Of a last vector, nothing behind `count` is read.
+    Meanwhile each tile of columns calls one of the next rows into L2: 64 -> 1 (25, 4), rows read in place, ran at 67 %
+    of the FMA peak without and does at 77 so.
     """
     sig = types.void(like, A, windows, types.intp, counts, D, types.boolean, R, C, lanes)
 
@@ -432,12 +442,10 @@ def dot_windows(typingctx, like, A, windows, w0, counts, D, first, R, C, lanes):
         whole = builder.mul(builder.sdiv(count, width), width)
         rest = builder.sub(count, whole)
 
-        def add(i, left, right, acc, mask=None):
-            vector_of = [vectors.load(window, i) for window in right]
-            if mask is not None:
-                vector_of = [builder.select(mask, vector, ir.Constant(vectors.type, None)) for vector in vector_of]
+        def add(i, left, right, acc, load):
+            vector_of = [load(window, i) for window in right]
             for row, slots in zip(left, acc, strict=True):
-                samples = vectors.load(row, i)
+                samples = load(row, i)
                 for vector, slot in zip(vector_of, slots, strict=True):
                     builder.store(vectors.multiply_add(samples, vector, builder.load(slot)), slot)
 
@@ -462,9 +470,9 @@ def dot_windows(typingctx, like, A, windows, w0, counts, D, first, R, C, lanes):
                 with cgutils.for_range(builder, builder.sdiv(whole, width)) as step:
                     at = builder.mul(step.index, width)
                     vectors.prefetch(builder.ptrtoint(builder.gep(ahead, [at]), vectors.intp))
-                    add(at, left, right, acc)
+                    add(at, left, right, acc, vectors.load)
                 with builder.if_then(builder.icmp_signed(">", rest, none)):
-                    add(whole, left, right, acc, vectors.first(rest))
+                    add(whole, left, right, acc, partial(vectors.load_some, mask=vectors.first(rest)))
                 for row, slots in zip(below, acc, strict=True):
                     for place, slot in zip(places, slots, strict=True):
                         target = builder.gep(d, [builder.add(builder.mul(d_r, row), place)])

@@ -23,11 +23,11 @@ class Vectors:
         self.intp = context.get_value_type(types.intp)
         self.undefined = ir.Constant(self.type, ir.Undefined)
         self.align = 4 if isinstance(scalar, ir.FloatType) else 8
-        suffix = f"v{lanes}f{8 * self.align}"
+        self._suffix = f"v{lanes}f{8 * self.align}"
         # `declare_intrinsic` does not take vector types. fmuladd and not fma: where the target has no FMA
         # instruction, `llvm.fma` becomes one library call per lane.
         self._multiply_add = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(self.type, [self.type] * 3), f"llvm.fmuladd.{suffix}"
+            builder.module, ir.FunctionType(self.type, [self.type] * 3), f"llvm.fmuladd.{self._suffix}"
         )
 
     def index(self, value):
@@ -44,6 +44,27 @@ class Vectors:
     def store(self, value, base, offset):
         """Write a vector of any length to where it begins."""
         self.builder.store(value, self._pointer(base, offset, value.type), align=self.align)
+
+    def load_some(self, base, offset, mask):
+        """Return the vector of which only the lanes of a mask are read; the others are zero."""
+        pointer = self._pointer(base, offset, self.type)
+        return self.builder.call(
+            self._masked("load", self.type, [pointer.type, INT32, mask.type, self.type]),
+            [pointer, ir.Constant(INT32, self.align), mask, ir.Constant(self.type, None)],
+        )
+
+    def store_some(self, value, base, offset, mask):
+        """Write the lanes of a mask."""
+        pointer = self._pointer(base, offset, self.type)
+        self.builder.call(
+            self._masked("store", ir.VoidType(), [self.type, pointer.type, INT32, mask.type]),
+            [value, pointer, ir.Constant(INT32, self.align), mask],
+        )
+
+    def _masked(self, name, result, arguments):
+        """Return LLVM's masked load or store."""
+        name = f"llvm.masked.{name}.{self._suffix}.p0{self._suffix}"
+        return cgutils.get_or_insert_function(self.builder.module, ir.FunctionType(result, arguments), name)
 
     def splat(self, value):
         """Return a vector with a number in every lane."""

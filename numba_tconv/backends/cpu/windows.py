@@ -34,7 +34,6 @@ from numba_tconv.backends.cpu.products import (
     split_phases,
     stage_line,
 )
-from numba_tconv.backends.cpu.staging import zero_run
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.tile import dot_windows, sum_windows
 from numba_tconv.backends.cpu.turns import take
@@ -94,6 +93,7 @@ def x_kernel(g_dtype, dtype, out_dtype):
         reduced_filters, most_filters = problem[products.REDUCED_PARTS] * filters, problem[products.FILTER_BLOCK]
         start, w0 = worker * problem[products.SCRATCH], worker * most_filters * filter_size
         acc, acc_row = start + problem[products.ACC], problem[products.CHANNEL_STEP]
+        is_direct = problem[products.IS_DIRECT] == 1
         weight_row = reduced_filters * filter_size
         index = take(turns)
         while index < problem[products.ITEMS]:
@@ -105,9 +105,7 @@ def x_kernel(g_dtype, dtype, out_dtype):
             rows = min(problem[products.ROW_BLOCK], rows_of_group - row_block * problem[products.ROW_BLOCK])
             i = block * problem[products.LANE_BLOCK]
             count = min(problem[products.LANE_BLOCK], length - i)
-            filled = -(-count // lanes) * lanes
             D = address(scratch) + acc * itemsize, acc_row
-            is_direct = problem[products.IS_DIRECT] and count == filled
             if is_direct:
                 D = address(out) + n * out.strides[0] + row * out.strides[1] + i * itemsize, out.strides[1] // itemsize
             reduced = 0
@@ -120,7 +118,7 @@ def x_kernel(g_dtype, dtype, out_dtype):
                 )  # fmt: skip
                 a = address(weight) + (row * weight_row + reduced * filter_size) * itemsize
                 sum_windows(
-                    scratch, (a, weight_row), windows, w0, (rows, here * filter_size, filled), D, reduced == 0, R, V,
+                    scratch, (a, weight_row), windows, w0, (rows, here * filter_size, count), D, reduced == 0, R, V,
                     lanes,
                 )  # fmt: skip
                 reduced += here
@@ -173,7 +171,7 @@ def weight_kernel(x_dtype, g_dtype, dtype):
                     i = block * problem[products.LANE_BLOCK]
                     count = min(problem[products.LANE_BLOCK], length - i)
                     A = address(scratch) + stage * itemsize, row_step
-                    if is_in_place and count % lanes == 0:
+                    if is_in_place:
                         source = n * x.strides[0] + row * x.strides[1] + i * itemsize
                         A = address(x) + source, x.strides[1] // itemsize
                     else:
@@ -181,8 +179,6 @@ def weight_kernel(x_dtype, g_dtype, dtype):
                         stage_x(
                             x, scratch, stage, row_step, problem, row, rows, reduced_part, first, first + count, lanes
                         )
-                        for r in range(rows):
-                            zero_run(scratch, stage + r * row_step + count, -count % lanes)
                     _find_windows(
                         g, scratch, windows, w0, start, problem, n, group * problem[products.FILTERS] + f, filters,
                         part + reduced_part, i, count, lanes,
