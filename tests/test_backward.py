@@ -73,10 +73,11 @@ def test_random_cases(kind, monkeypatch):
 
 @pytest.mark.parametrize("kind", [KINDS[0], KINDS[1], KINDS[2], KINDS[4], KINDS[8]], ids="-".join)
 def test_channels_that_see_no_other(kind, monkeypatch):
-    """Their gradient of x is a change of rate, but for what that cannot do: dilation, a long crop, float16."""
+    """Their gradient of x is filtered and decimated, but for what that cannot do: dilation, a long crop, float16."""
     rng, filtered = random.Random("-".join(kind)), []  # noqa: S311
-    run = backward.Bank.run
+    run, short = backward.Bank.run, backward.depthwise.input_gradient
     monkeypatch.setattr(backward.Bank, "run", lambda *arguments: filtered.append(run(*arguments)))
+    monkeypatch.setattr(backward.depthwise, "input_gradient", lambda *arguments: filtered.append(short(*arguments)))
     for _ in range(COUNT):
         size, length = rng.choice((1, 2, 5, 16, 41)), rng.choice((1, 2, 15, 40, 150, 700))
         left, right = (rng.randint(0, size), rng.randint(0, size)) if length > 2 * size else (0, 0)
@@ -177,6 +178,9 @@ MORE = {
     "windows in place, complex": Case(2, 1, 9, 17, 4, 700, 2, x_dtype="complex64", weight_dtype="complex64"),
     "few samples of a large layer": Case(2, 1, 520, 70, 16, 9, 8, padding=4),
     "signals that see no other": Case(3, 70, 1, 1, 15, 500, 4, padding=5),
+    "signals that see no other, long filters": Case(3, 70, 1, 1, 41, 300, 4, padding=5),
+    "signals that see no other, of few samples": Case(3, 70, 1, 1, 41, 33, 7, padding=(5, 90)),
+    "one signal of several blocks": Case(1, 1, 1, 1, 4, 20_001, 2, padding=1),
 }
 CASES = {**LARGE, **MORE}
 

@@ -89,6 +89,14 @@ def sum_windows(like, A, windows, w0, counts, D, first, R, V, lanes):
         sums[:] = total + (0 if first else sums)
 
 
+def decimate_run(source, taps, target, counts, like, n, lanes):
+    count, n_taps = counts
+    filled = -(-count // lanes) * lanes
+    samples = view(source, n * (filled + (n_taps - 1) // n), like.dtype)
+    windows = [samples[i * n : i * n + n_taps] for i in range(count)]
+    view(target, count, like.dtype)[:] = windows @ view(taps, n_taps, like.dtype)
+
+
 def panel_pair(scratch, A, B, counts, D, first, b_ahead, R, V, lanes):
     (b, b_i, distance), (d, d_r) = B, D
     for panel in range(2):

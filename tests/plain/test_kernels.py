@@ -6,7 +6,19 @@ import scipy.signal
 from cases import Case, assert_close, assert_gradients_close, random_values, small_cases
 
 from numba_tconv import conv_transpose1d, conv_transpose1d_backward, upfirdn
-from numba_tconv.backends.cpu import direct, dots, fir, forward, grad_weight, grad_x, panels, rational, scatter, windows
+from numba_tconv.backends.cpu import (
+    depthwise,
+    direct,
+    dots,
+    fir,
+    forward,
+    grad_weight,
+    grad_x,
+    panels,
+    rational,
+    scatter,
+    windows,
+)
 from numba_tconv.backends.cpu.staging import float_to_half, half_to_float
 
 CASES = small_cases(5, 200, 20_000)
@@ -68,6 +80,7 @@ MORE = {
     "packed on the way, blocks of taps": Case(1, 2, 3, 12, 40, 17, 2, x_layout="stepped"),
     "packed on the way, one behind the other": Case(1, 1, 9, 1, 130, 17, 36, dilation=5),
     "packed on the way, complex taps": Case(2, 1, 5, 24, 5, 9, 2, x_dtype="complex64", weight_dtype="complex64"),
+    "signals that see no other": Case(2, 5, 1, 1, 5, 70, 2, padding=(2, 1)),
     "direct": Case(2, 1, 3, 12, 4, 30, 2, padding=(1, 2), bias_dtype="float32"),
     "direct, shares of filters": Case(1, 1, 3, 12, 4, 9, 2),
     "direct, groups": Case(1, 2, 3, 12, 3, 40, dilation=2, x_layout="stepped", out_layout="stepped"),
@@ -97,6 +110,7 @@ def test_more(name, monkeypatch):
     for module in (grad_weight, grad_x, dots):
         monkeypatch.setattr(module, "LINE_BYTES", 1 << 11)
     monkeypatch.setattr(dots, "WINDOW_NUMBERS", 1 << 10)
+    monkeypatch.setattr(depthwise, "MOST_RESULTS", 32)
     check_forward(MORE[name])
     check_gradients(MORE[name])
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from numba_tconv.backends.cpu import dots, grad_bias, grad_weight, grad_x, products, threads, windows
+from numba_tconv.backends.cpu import depthwise, dots, grad_bias, grad_weight, grad_x, products, threads, windows
 from numba_tconv.backends.cpu.polyphase import Bank
 from numba_tconv.backends.cpu.products import vectors_of
 from numba_tconv.backends.cpu.staging import in_parts, part_dtype
@@ -74,6 +74,10 @@ def input_gradient(
     is_alone = channels == groups and filters == geometry.dilation == 1 and geometry.left < filter_size
     has_one_dtype = part_dtype(grad_output.dtype) == part_dtype(out.dtype) == dtype and is_complex == g_is_complex
     if is_alone and has_one_dtype:
+        is_plain = not is_complex and grad_output.strides[2] == out.strides[2] == dtype.itemsize
+        if is_plain and depthwise.serves(geometry):
+            depthwise.input_gradient(geometry, in_parts(grad_output), weight[:, 0], in_parts(out))
+            return
         # A signal that sees no other is filtered and decimated. 1 x 1e6 samples, stride 2, 41 taps: 9.9 ms as a product
         # of matrices with one row, 2.4 so; 4 x 64 x 1,024, stride 4, 15 taps: 1.9 and 1.0.
         bank = Bank(weight[:, 0, ::-1].conj(), 1, geometry.stride, out.dtype, is_complex=is_complex)

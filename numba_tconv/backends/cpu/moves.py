@@ -58,7 +58,7 @@ def transpose_to(typingctx, source, step, target, places, p0, count, like, lanes
     return types.void(size, size, size, places, size, size, like, lanes), codegen
 
 
-def _for_each_count(vectors, count, emit):
+def for_each_count(vectors, count, emit):
     """Emit `emit(n)` for every n up to MOST_WOVEN that `count` may be at run time."""
     builder = vectors.builder
     after = builder.append_basic_block("after")
@@ -81,7 +81,7 @@ def interleave(typingctx, source, step, target, like, n, lanes):
         vectors = Vectors(context, builder, context.get_value_type(sig.args[3].dtype), sig.args[5].literal_value)
         source, target = (builder.inttoptr(args[k], vectors.scalar.as_pointer()) for k in (0, 2))
         width = vectors.index(vectors.lanes)
-        _for_each_count(vectors, args[4], lambda count: _weave_rows(vectors, source, args[1], target, width, count))
+        for_each_count(vectors, args[4], lambda count: _weave_rows(vectors, source, args[1], target, width, count))
         return context.get_dummy_value()
 
     return types.void(size, size, size, like, size, lanes), codegen
@@ -101,7 +101,7 @@ def deinterleave(typingctx, source, target, t_step, like, n, lanes):
             for i, vector in enumerate(vectors.unweave(woven)):
                 vectors.store(vector, target, builder.mul(args[2], vectors.index(i)))
 
-        _for_each_count(vectors, args[4], emit)
+        for_each_count(vectors, args[4], emit)
         return context.get_dummy_value()
 
     return types.void(size, size, size, like, size, lanes), codegen

@@ -11,6 +11,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from numba_tconv.backends.cpu.moves import for_each_count
 from numba_tconv.backends.cpu.vectors import Vectors, data_of
 
 
@@ -362,6 +363,62 @@ def dot_rows(typingctx, scratch, A, B, counts, D, first, R, C, lanes):
                     total = vectors.total(builder.load(slot))
                     before = builder.select(args[5], ir.Constant(vectors.scalar, 0), builder.load(place))
                     builder.store(builder.fadd(before, total), place)
+        return context.get_dummy_value()
+
+    return sig, codegen
+
+
+@intrinsic(prefer_literal=True)
+def decimate_run(typingctx, source, taps, target, counts, like, n, lanes):
+    """`target[i] = sum_{k<K} taps[k] * source[i*n + k]` for `i < count` and `n <= MOST_WOVEN`; `counts = (count, K)`.
+
+    Addresses of numbers of the dtype of `like`. Neighbouring outputs are sorted from their samples in registers, anew
+    for every n taps. Of the source whole vectors are read: `n*(count + K//n)`, with the count rounded up to lanes.
+    """
+    size = types.intp
+    sig = types.void(size, size, size, counts, like, size, lanes)
+
+    def codegen(context, builder, sig, args):
+        vectors = Vectors(context, builder, context.get_value_type(sig.args[4].dtype), sig.args[6].literal_value)
+        source, taps, target = (builder.inttoptr(args[k], vectors.scalar.as_pointer()) for k in range(3))
+        count, n_taps = cgutils.unpack_tuple(builder, args[3])
+        width = vectors.index(vectors.lanes)
+        blocks = builder.sdiv(builder.add(count, vectors.index(vectors.lanes - 1)), width)
+
+        def emit(n):
+            turns, rest = (divide(n_taps, vectors.index(n)) for divide in (builder.sdiv, builder.srem))
+            with cgutils.for_range(builder, blocks) as block:
+                at = builder.mul(block.index, width)
+                slot = cgutils.alloca_once(builder, vectors.type)
+                builder.store(ir.Constant(vectors.type, None), slot)
+
+                def add(turn, count=None):
+                    first = builder.mul(turn, vectors.index(n))
+                    begin = builder.add(builder.mul(at, vectors.index(n)), first)
+                    woven = [
+                        vectors.load(source, builder.add(begin, vectors.index(v * vectors.lanes))) for v in range(n)
+                    ]
+                    for r, samples in enumerate(vectors.unweave(woven)):
+                        exists = ir.Constant(ir.IntType(1), 1)
+                        if count is not None:
+                            exists = builder.icmp_signed("<", vectors.index(r), count)
+                        with builder.if_then(exists):
+                            tap = builder.load(builder.gep(taps, [builder.add(first, vectors.index(r))]))
+                            total = vectors.multiply_add(vectors.splat(tap), samples, builder.load(slot))
+                            builder.store(total, slot)
+
+                with cgutils.for_range(builder, turns) as turn:
+                    add(turn.index)
+                with builder.if_then(builder.icmp_signed(">", rest, vectors.index(0))):
+                    add(turns, rest)
+                left = builder.sub(count, at)
+                with builder.if_else(builder.icmp_signed(">=", left, width)) as (whole, some):
+                    with whole:
+                        vectors.store(builder.load(slot), target, at)
+                    with some:
+                        vectors.store_some(builder.load(slot), target, at, vectors.first(left))
+
+        for_each_count(vectors, args[5], emit)
         return context.get_dummy_value()
 
     return sig, codegen
