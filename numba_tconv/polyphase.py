@@ -108,15 +108,17 @@ class Polyphase:
 
     def _bank(self, x: Array, out: Array, h: Array) -> Any:
         """Return the filters `h`, packed for inputs like `x`."""
-        key = x.dtype.kind == "c", out.dtype, h.shape
+        key = x.dtype.kind == "c", out.dtype.char, h.shape
         bank = self._banks.get(key)
         if bank is None:
-            bank = self._banks[key] = backend("cpu.polyphase").Bank(h, self.up, self.down, out.dtype, is_complex=key[0])
+            filters = h.reshape(-1, h.shape[-1])
+            bank = backend("cpu.polyphase").Bank(filters, self.up, self.down, out.dtype, is_complex=key[0])
+            self._banks[key] = bank
         return bank
 
     def _write_shared(self, x: Array, axis: int, left: int, out: Array) -> None:
         """Write signals that all have one filter, folded to (array, time, signal)."""
-        bank = self._bank(x, out, self.h[None])
+        bank = self._bank(x, out, self.h)
         if x.ndim == 1:
             bank.run(x[None, None], left, out[None, None])
             return

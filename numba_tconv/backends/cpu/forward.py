@@ -23,7 +23,8 @@ class Call:
     """All of a call that its shapes decide: the kernel, its multiply-adds, and its integers for some workers.
 
     `takes_packed` says what `pack` returns is read, and not the weights as they are; `is_paired`, that complex samples
-    are read as pairs of real ones, one behind the other.
+    are read as pairs of real ones, one behind the other. `fill` is the dtype of the bias where some outputs hold it
+    alone, because no branch reaches them.
     """
 
     def __init__(
@@ -31,15 +32,30 @@ class Call:
         kernel: Callable,
         work: int,
         problem: Callable[[int], tuple[np.ndarray, int]],
+        dtype: np.dtype,
         *,
         takes_packed: bool = False,
         is_paired: bool = False,
+        fill: np.dtype | None = None,
     ) -> None:
         self.kernel = kernel
         self.work = work
         self.split = cache(problem)  # n_workers -> integers, numbers of scratch for each worker
+        self.dtype = dtype
         self.takes_packed = takes_packed
         self.is_paired = is_paired
+        self.fill = fill
+
+    def run(self, x: np.ndarray, weights: np.ndarray, bias: np.ndarray, out: np.ndarray) -> None:
+        """Compute `out` of arrays of these shapes."""
+        x = x.view(self.dtype)[..., None] if self.is_paired else in_parts(x)
+        if self.fill is not None:
+            out[...] = bias.view(self.fill)[:, None]
+        if self.work:
+            n_workers = threads.workers(self.work)
+            numbers, size = self.split(n_workers)
+            scratch = np.empty(size * n_workers, self.dtype)
+            threads.launch(self.kernel, (x, weights, bias, in_parts(out), scratch, numbers), n_workers)
 
 
 @lru_cache(maxsize=4096)
@@ -76,7 +92,9 @@ def _call(
         vectors = layout.width // host().lanes(itemsize)
         kernel = panels.kernel(*dtypes, vectors, is_packed)
         problem = partial(panels.problem, layout, geometry, batch, is_packed=is_packed, **flags)
-    return Call(kernel, work, problem, takes_packed=is_packed and not is_direct, is_paired=is_paired)
+    fill = None if geometry.is_interleaved else layout.out_dtype
+    takes_packed = is_packed and not is_direct
+    return Call(kernel, work, problem, layout.dtype, takes_packed=takes_packed, is_paired=is_paired, fill=fill)
 
 
 @lru_cache(maxsize=4096)
@@ -85,7 +103,8 @@ def _scatter_call(
 ) -> Call:
     weights = layout.groups * layout.channels * layout.filters * layout.filter_size
     work = batch * layout.signals * geometry.length * weights
-    return Call(scatter.kernel(*dtypes), work, partial(scatter.problem, layout, geometry, batch, is_half=is_half))
+    problem = partial(scatter.problem, layout, geometry, batch, is_half=is_half)
+    return Call(scatter.kernel(*dtypes), work, problem, layout.dtype)
 
 
 def forward(
@@ -98,24 +117,7 @@ def forward(
     if x.shape[0] == 0:
         return
     call = _call(layout, geometry, x.shape[0], x.dtype, x.strides, out.dtype, out.strides, True)
-    _forward(call, layout, geometry, x, packed.panels if call.takes_packed else packed.flat, bias, out)
-
-
-def _forward(
-    call: Call,
-    layout: Layout,
-    geometry: Geometry,
-    x: np.ndarray,
-    weights: np.ndarray,
-    bias: np.ndarray,
-    out: np.ndarray,
-) -> None:
-    x_parts = x.view(layout.dtype)[..., None] if call.is_paired else in_parts(x)
-    out_parts = in_parts(out)
-    if not geometry.is_interleaved:  # what no branch reaches holds the bias alone
-        out[...] = bias.view(out.dtype if layout.parts == 2 else layout.dtype)[:, None]
-    if geometry.rows:
-        _launch(call, layout.dtype, x_parts, weights, bias, out_parts)
+    call.run(x, packed.panels if call.takes_packed else packed.flat, bias, out)
 
 
 def forward_once(
@@ -126,21 +128,13 @@ def forward_once(
     if batch == 0:
         return
     if scatter.serves(layout, geometry, batch, weight):
-        x_parts, out_parts = in_parts(x), in_parts(out)
-        dtypes = (x_parts.dtype, layout.dtype, out_parts.dtype)
+        dtypes = part_dtype(x.dtype), layout.dtype, part_dtype(out.dtype)
         call = _scatter_call(layout, geometry, batch, dtypes, x.dtype.char == "e")
-        _launch(call, layout.dtype, x_parts, weight.reshape(-1), bias, out_parts)
+        call.run(x, weight.reshape(-1), bias, out)
     else:
         is_packed = not panels.packs_on_the_way(layout, geometry, batch)
         call = _call(layout, geometry, batch, x.dtype, x.strides, out.dtype, out.strides, is_packed)
-        weights = pack(layout, weight) if call.takes_packed else flat_real(layout, weight)
-        _forward(call, layout, geometry, x, weights, bias, out)
-
-
-def _launch(call: Call, dtype: np.dtype, *arrays: np.ndarray) -> None:
-    n_workers = threads.workers(call.work)
-    numbers, scratch = call.split(n_workers)
-    threads.launch(call.kernel, (*arrays, np.empty(scratch * n_workers, dtype), numbers), n_workers)
+        call.run(x, pack(layout, weight) if call.takes_packed else flat_real(layout, weight), bias, out)
 
 
 def _is_plain(strides: tuple[int, ...], dtype: np.dtype, itemsize: int) -> bool:

@@ -33,6 +33,7 @@ class Bank:
         dtype = part_dtype(dtype)
         self.up, self.down, self.size = up, down, h.shape[1]
         self._dtype, self._h, self._parts = dtype, h, 2 if is_complex else 1
+        self._chars = dtype.char + np.result_type(dtype, np.complex64).char  # what is not converted
         self._fir: tuple[Layout, Packed] | None = None
         if down == 1:
             layout = _layout(dtype, *h.shape, up, self._parts, h.dtype.kind == "c")
@@ -50,7 +51,7 @@ class Bank:
 
         x and out are (batch, channel, time), out not empty; one filter is for all channels, several are one for each.
         """
-        if part_dtype(x.dtype) != self._dtype:
+        if x.dtype.char not in self._chars:
             # One pass more; kernels for every dtype would be compiled for a second each.
             x = x.astype(np.result_type(self._dtype, np.complex64) if x.dtype.kind == "c" else self._dtype)
         length, count = x.shape[2], out.shape[2]

@@ -28,9 +28,10 @@ def part_dtype(dtype: np.dtype) -> np.dtype:
 
 def in_parts(array: np.ndarray) -> np.ndarray:
     """View (batch, channel, time) as (batch, channel, time, part), parts real; float16 as its bits."""
-    if array.dtype.kind == "c":
+    char = array.dtype.char
+    if char in "FD":
         return array[..., None].view(array.real.dtype)
-    return (array.view(HALF) if array.dtype.char == "e" else array)[..., None]
+    return (array.view(HALF) if char == "e" else array)[..., None]
 
 
 @jit.helper
