@@ -97,6 +97,29 @@ def decimate_run(source, taps, target, counts, like, n, lanes):
     view(target, count, like.dtype)[:] = windows @ view(taps, n_taps, like.dtype)
 
 
+def sum_run(source, count, levels, leaves, like, lanes):
+    at, left = 0, int(leaves)
+    while at < count:
+        n = max(n for n in (8, 4, 2, 1) if n <= max(1, (count - at) // lanes))
+        leaf = np.zeros((n, lanes), like.dtype)
+        taken = min(n * lanes, count - at)
+        leaf.ravel()[:taken] = view(source + at * like.itemsize, taken, like.dtype)
+        total, level, number = leaf.sum(axis=0), 0, left
+        while number % 2:
+            total = total + view(levels + level * lanes * like.itemsize, lanes, like.dtype)
+            level, number = level + 1, number // 2
+        view(levels + level * lanes * like.itemsize, lanes, like.dtype)[:] = total
+        at, left = at + taken, left + 1
+    return left
+
+
+def sum_leaves(levels, leaves, like, lanes):
+    waiting = (level for level in range(64) if int(leaves) >> level & 1)
+    return sum(
+        (view(levels + level * lanes * like.itemsize, lanes, like.dtype).sum() for level in waiting), like.dtype.type()
+    )
+
+
 def panel_pair(scratch, A, B, counts, D, first, b_ahead, R, V, lanes):
     (b, b_i, distance), (d, d_r) = B, D
     for panel in range(2):

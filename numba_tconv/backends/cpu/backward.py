@@ -10,15 +10,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from numba_tconv.backends.cpu import depthwise, dots, grad_bias, grad_weight, grad_x, products, threads, windows
+from numba_tconv.backends.cpu import depthwise, dots, grad_weight, grad_x, products, threads, windows
+from numba_tconv.backends.cpu.grad_bias import bias_gradient
 from numba_tconv.backends.cpu.polyphase import Bank
 from numba_tconv.backends.cpu.products import vectors_of
 from numba_tconv.backends.cpu.staging import in_parts, part_dtype
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.geometry import Geometry
 
-# Multiply-adds that count as adding one sample to a bias.
-SUM_WORK = 4
+__all__ = ["bias_gradient", "input_gradient", "weight_gradient"]
+
 # Multiply-adds that take as long as a group of the weight takes whatever its size, 150 ns.
 WORK_OF_GROUP = 1 << 12
 LINE_OF_CACHE = 64
@@ -156,16 +157,3 @@ def weight_gradient(
         result.real, result.imag = real, imaginary
         return result
     return total.reshape(shape).astype(out_dtype, copy=False)
-
-
-def bias_gradient(grad_output: np.ndarray, dtype: np.dtype, out_dtype: np.dtype) -> np.ndarray:
-    """Return the sums of `grad_output` (batch, out_channels, length) over batch and length."""
-    g = in_parts(grad_output)
-    sums = np.empty(g.shape[1] * g.shape[3], dtype)
-    n_workers = threads.workers(g.size * SUM_WORK)
-    integers = np.array([g.shape[1], g.shape[3], grad_output.dtype.char == "e"], np.int64)
-    scratch = np.empty(grad_bias.SCRATCH * n_workers, dtype)
-    threads.launch(grad_bias.kernel(g.dtype, dtype), (g, sums, scratch, integers), n_workers)
-    if grad_output.dtype.kind == "c":
-        sums = sums.view(np.result_type(dtype, np.complex64))
-    return sums.astype(out_dtype, copy=False)

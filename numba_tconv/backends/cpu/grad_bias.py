@@ -2,77 +2,75 @@
 
     grad_bias[f] = sum_{n, t} g[n, f, t]
 
-Pairs of pairs of pairs: the rounding error grows with the logarithm of the number of samples, not with the number.
+Lanes run along time; vectors are added in pairs of pairs of pairs, and lanes at the end. So the rounding error grows
+with the logarithm of the number of samples, not with the number.
 """
 
 import numpy as np
 from numba import types
 
-from numba_tconv.backends.cpu import jit
-from numba_tconv.backends.cpu.staging import stage_samples, zero_run
+from numba_tconv.backends.cpu import jit, threads
+from numba_tconv.backends.cpu.staging import in_parts, is_same_dtype, stage_samples
+from numba_tconv.backends.cpu.target import host
+from numba_tconv.backends.cpu.tile import sum_leaves, sum_run
 from numba_tconv.backends.cpu.turns import take
+from numba_tconv.backends.cpu.vectors import address
 
-# Samples of a block, a power of two, which is halved in L1; then as many sums of blocks as an index has bits.
+# Samples that are staged at a time, where they cannot be read in place; sums that wait, one for a bit of their count.
 BLOCK, LEVELS = 1024, 64
-SCRATCH = BLOCK + LEVELS
+# Samples of an item, in as many channels as that takes.
+ITEM_SIZE = 1 << 13
+# Multiply-adds that take as long as a sample, and as a channel whatever its samples.
+WORK_OF_SAMPLE, WORK_OF_CHANNEL = 4, 1 << 10
 
-FILTERS, PARTS, IS_HALF = range(3)
-
-
-@jit.helper
-def _add_pairs(scratch, at, size):
-    """Return the sum of `size` numbers, a power of two, by halving."""
-    while size > 1:
-        size //= 2
-        for k in range(size):
-            scratch[at + k] += scratch[at + size + k]
-    return scratch[at]
-
-
-@jit.helper
-def _add_block(scratch, at, levels, number):
-    """Add the sum of block `number` to those before it, as a binary counter carries."""
-    total = _add_pairs(scratch, at, BLOCK)
-    level = levels
-    while number % 2:
-        total += scratch[level]
-        level, number = level + 1, number // 2
-    scratch[level] = total
+CHANNELS_OF_ITEM, PARTS, IS_HALF, SCRATCH = range(4)
 
 
 @jit.once
 def kernel(g_dtype, dtype):
     """Return the compiled kernel `(g, sums, scratch, problem, turns, worker)`; sums is flat: (filter, part)."""
+    lanes, itemsize = host().lanes(dtype.itemsize), dtype.itemsize
 
     def run(g, sums, scratch, problem, turns, worker):
-        batch, length = g.shape[0], g.shape[2]
-        at = worker * SCRATCH
-        levels = at + BLOCK
-        index = take(turns)
-        while index < problem[FILTERS] * problem[PARTS]:
-            f, part = divmod(index, problem[PARTS])
-            filled, blocks = 0, 0
-            for n in range(batch):
-                done = 0
-                while done < length:
-                    count = min(length - done, BLOCK - filled)
-                    stage_samples(g, n, f, done, part, count, length, problem[IS_HALF], scratch, at + filled)
-                    done, filled = done + count, filled + count
-                    if filled == BLOCK:
-                        _add_block(scratch, at, levels, blocks)
-                        filled, blocks = 0, blocks + 1
-            zero_run(scratch, at + filled, BLOCK - filled)
-            total = _add_pairs(scratch, at, BLOCK)
-            level = levels
-            while blocks:
-                if blocks % 2:
-                    total += scratch[level]
-                level, blocks = level + 1, blocks // 2
-            sums[index] = total
-            index = take(turns)
+        batch, length, channels = g.shape[0], g.shape[2], problem[CHANNELS_OF_ITEM]
+        is_plain = is_same_dtype(g, scratch) and g.strides[2] == itemsize
+        stage = worker * problem[SCRATCH]
+        staged = address(scratch) + stage * itemsize
+        levels = staged + BLOCK * itemsize
+        first = take(turns) * channels
+        while first < sums.size:
+            for index in range(first, min(sums.size, first + channels)):
+                f, part = divmod(index, problem[PARTS])
+                leaves = 0
+                for n in range(batch):
+                    done = 0
+                    while done < length:
+                        if is_plain:
+                            count, source = length, address(g) + n * g.strides[0] + f * g.strides[1]
+                        else:
+                            count, source = min(length - done, BLOCK), staged
+                            stage_samples(g, n, f, done, part, count, length, problem[IS_HALF], scratch, stage)
+                        leaves = sum_run(source, count, levels, leaves, scratch, lanes)
+                        done += count
+                sums[index] = sum_leaves(levels, leaves, scratch, lanes)
+            first = take(turns) * channels
 
     arguments = (
         jit.array(g_dtype, 4, "A", readonly=True), jit.array(dtype, 1), jit.array(dtype, 1),
         jit.array(np.int64, 1, readonly=True), jit.array(np.int64, 1), types.int64,
     )  # fmt: skip
     return jit.compile_kernel(run, arguments)
+
+
+def bias_gradient(grad_output: np.ndarray, dtype: np.dtype, out_dtype: np.dtype) -> np.ndarray:
+    """Return the sums of `grad_output` (batch, out_channels, length) over batch and length, computed in `dtype`."""
+    g = in_parts(grad_output)
+    sums = np.empty(g.shape[1] * g.shape[3], dtype)
+    n_workers = threads.workers(g.size * WORK_OF_SAMPLE + sums.size * WORK_OF_CHANNEL)
+    channels = max(1, ITEM_SIZE * sums.size // g.size) if g.size else sums.size
+    size = BLOCK + LEVELS * host().lanes(dtype.itemsize)
+    integers = np.array([channels, g.shape[3], grad_output.dtype.char == "e", size], np.int64)
+    threads.launch(kernel(g.dtype, dtype), (g, sums, np.empty(size * n_workers, dtype), integers), n_workers)
+    if grad_output.dtype.kind == "c":
+        sums = sums.view(np.result_type(dtype, np.complex64))
+    return sums.astype(out_dtype, copy=False)

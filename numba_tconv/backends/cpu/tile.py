@@ -540,3 +540,73 @@ def dot_windows(typingctx, like, A, windows, w0, counts, D, first, R, C, lanes):
         return context.get_dummy_value()
 
     return sig, codegen
+
+
+def _carry(vectors, vector, levels, leaves):
+    """Emit adding a vector to a binary counter of vectors, and counting it in the slot `leaves`."""
+    builder, one = vectors.builder, vectors.index(1)
+    number = builder.load(leaves)
+    total = cgutils.alloca_once_value(builder, vector)
+    place, left = (cgutils.alloca_once_value(builder, value) for value in (vectors.index(0), number))
+    condition, body, after = (builder.append_basic_block(name) for name in ("is_carried", "carry", "kept"))
+    builder.branch(condition)
+    builder.position_at_end(condition)
+    builder.cbranch(builder.trunc(builder.load(left), ir.IntType(1)), body, after)
+    builder.position_at_end(body)
+    at = builder.load(place)
+    builder.store(builder.fadd(builder.load(total), vectors.load(levels, at)), total)
+    builder.store(builder.add(at, vectors.index(vectors.lanes)), place)
+    builder.store(builder.lshr(builder.load(left), one), left)
+    builder.branch(condition)
+    builder.position_at_end(after)
+    vectors.store(builder.load(total), levels, builder.load(place))
+    builder.store(builder.add(number, one), leaves)
+
+
+@intrinsic(prefer_literal=True)
+def sum_run(typingctx, source, count, levels, leaves, like, lanes):
+    """Add `count` numbers from an address on to sums by lanes, which are those of pairs of pairs of vectors.
+
+    At the address `levels` a binary counter holds the sums of 1, 2, 4 ... of the `leaves` that there are so far, a leaf
+    being up to eight vectors. Returns how many leaves there are now.
+    """
+    size = types.intp
+
+    def codegen(context, builder, sig, args):
+        vectors = Vectors(context, builder, context.get_value_type(sig.args[4].dtype), sig.args[5].literal_value)
+        source, levels = (builder.inttoptr(args[k], vectors.scalar.as_pointer()) for k in (0, 2))
+        width = vectors.index(vectors.lanes)
+        leaves = cgutils.alloca_once_value(builder, args[3])
+        n_whole = builder.sdiv(args[1], width)
+        for at, n in _tiles(vectors, n_whole, (8, 4, 2, 1)):
+            leaf = [vectors.load(source, builder.mul(builder.add(at, vectors.index(k)), width)) for k in range(n)]
+            while len(leaf) > 1:
+                leaf = [builder.fadd(a, b) for a, b in zip(leaf[0::2], leaf[1::2], strict=True)]
+            _carry(vectors, leaf[0], levels, leaves)
+        whole = builder.mul(n_whole, width)
+        rest = builder.sub(args[1], whole)
+        with builder.if_then(builder.icmp_signed(">", rest, vectors.index(0))):
+            _carry(vectors, vectors.load_some(source, whole, vectors.first(rest)), levels, leaves)
+        return builder.load(leaves)
+
+    return types.intp(size, size, size, size, like, lanes), codegen
+
+
+@intrinsic(prefer_literal=True)
+def sum_leaves(typingctx, levels, leaves, like, lanes):
+    """Return the sum of all that `sum_run` has added."""
+    size = types.intp
+
+    def codegen(context, builder, sig, args):
+        vectors = Vectors(context, builder, context.get_value_type(sig.args[2].dtype), sig.args[3].literal_value)
+        levels = builder.inttoptr(args[0], vectors.scalar.as_pointer())
+        total = cgutils.alloca_once_value(builder, ir.Constant(vectors.type, None))
+        bits = builder.sub(vectors.index(64), builder.ctlz(args[1], ir.Constant(ir.IntType(1), 0)))
+        with cgutils.for_range(builder, bits) as level:
+            bit = builder.trunc(builder.lshr(args[1], level.index), ir.IntType(1))
+            with builder.if_then(bit):
+                sums = vectors.load(levels, builder.mul(level.index, vectors.index(vectors.lanes)))
+                builder.store(builder.fadd(builder.load(total), sums), total)
+        return vectors.total(builder.load(total))
+
+    return like.dtype(size, size, like, lanes), codegen
