@@ -134,23 +134,30 @@ def prepare_scipy(workload: Workload, arrays: Arrays, threads: int) -> Call | No
     return lambda: upfirdn(taps, x, up)
 
 
+def _picked(gradients: Any, name: str) -> Any:
+    """Return one gradient, or those of x, weight and bias."""
+    return tuple(gradients) if name == "all" else getattr(gradients, name)
+
+
 def prepare_plan_gradient(name: str, workload: Workload, arrays: Arrays, threads: int) -> Call:
-    """Return a call of the plan's backward pass for one of its gradients."""
-    x, weight, bias = arrays
-    plan = ConvTranspose1d(weight, bias, **options_of(workload))
-    grad_output = workload.grad_output()
-    return lambda: getattr(plan.backward(grad_output, x, wrt=name), name)
+    """Return a call of the plan's backward pass for one of its gradients, or for all."""
+    x, weight, _ = arrays
+    # A filter has no bias, and its plan no gradient of one.
+    plan = ConvTranspose1d(weight, np.zeros(workload.out_channels, workload.dtype), **options_of(workload))
+    grad_output, options = workload.grad_output(), {} if name == "all" else {"wrt": name}
+    return lambda: _picked(plan.backward(grad_output, x, **options), name)
 
 
 def prepare_function_gradient(name: str, workload: Workload, arrays: Arrays, threads: int) -> Call:
-    """Return a call of `conv_transpose1d_backward` for one of its gradients."""
+    """Return a call of `conv_transpose1d_backward` for one of its gradients, or for all."""
     x, weight, _ = arrays
     grad_output, options = workload.grad_output(), options_of(workload)
-    return lambda: getattr(conv_transpose1d_backward(grad_output, x, weight, **options, wrt=name), name)
+    options |= {} if name == "all" else {"wrt": name}
+    return lambda: _picked(conv_transpose1d_backward(grad_output, x, weight, **options), name)
 
 
 def prepare_torch_gradient(name: str, workload: Workload, arrays: Arrays, threads: int) -> Call | None:
-    """Return a call of what PyTorch's autograd runs, for one gradient; an uneven crop is undone outside the timing."""
+    """Return a call of what PyTorch's autograd runs, for one gradient or all; an uneven crop is undone beforehand."""
     import torch
 
     if np.dtype(workload.dtype).kind == "c":  # its kernels take none
@@ -164,6 +171,9 @@ def prepare_torch_gradient(name: str, workload: Workload, arrays: Arrays, thread
     grad_output[..., begin : begin + workload.output_length] = workload.grad_output()
     tensors = [torch.from_numpy(array.astype(workload.dtype)) for array in (grad_output, *arrays[:2])]
     sizes = ([workload.stride], [padding], [1], True, [0], workload.groups)
+    if name == "all":
+        all_sizes = ([workload.out_channels], *sizes, [True] * 3)
+        return lambda: torch.ops.aten.convolution_backward(*tensors, *all_sizes)
     wanted = [name == "x", name == "weight", False]
     return lambda: torch.ops.aten.convolution_backward(*tensors, None, *sizes, wanted)[wanted.index(True)]
 
@@ -177,14 +187,14 @@ PEERS = {
 }
 NEEDS = {"torch": "torch", "onnxruntime": "onnxruntime onnx", "openvino": "openvino onnx", "scipy": "scipy"}
 
-# What can be compared: the forward pass, and each gradient by itself.
+# What can be compared: the forward pass, each gradient of many products by itself, and all three together.
 PASSES: dict[str, tuple[dict[str, Callable], dict[str, Callable]]] = {
     "forward": (OURS, PEERS),
     **{
-        f"grad_{name}": (
+        direction: (
             {"plan": partial(prepare_plan_gradient, name), "function": partial(prepare_function_gradient, name)},
             {"torch": partial(prepare_torch_gradient, name)},
         )
-        for name in ("x", "weight")
+        for direction, name in (("grad_x", "x"), ("grad_weight", "weight"), ("backward", "all"))
     },
 }

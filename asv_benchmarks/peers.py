@@ -50,8 +50,8 @@ class Result:
         Candidates whose result differs from the plan's; their times are left out.
     peak, copy : float
         The machine's GFLOP/s in the row's dtype, and its GB/s for as many bytes as the row has.
-    is_gradient : bool
-        Whether a gradient was computed, which has the products and the arrays of the forward pass.
+    direction : str
+        The pass. The gradients of x and of the weight have the products and the arrays of the forward pass, each.
     """
 
     workload: Workload
@@ -59,24 +59,29 @@ class Result:
     wrong: list[str]
     peak: float
     copy: float
-    is_gradient: bool = False
+    direction: str = "forward"
 
     @property
     def goals(self) -> dict[str, float]:
         """What the row must reach; a gradient 75 % of the peak where the forward pass has a goal, and nothing else."""
-        if self.is_gradient:
+        if self.direction != "forward":
             return {name: GRADIENT_PEAK for name in self.workload.goals if name == "peak"}
         return self.workload.goals
 
     @property
+    def products(self) -> int:
+        """How many times the products of the forward pass there are."""
+        return 2 if self.direction == "backward" else 1
+
+    @property
     def gflops(self) -> float:
         """Billions of additions and multiplications per second of the plan."""
-        return self.workload.flops / self.seconds["plan"] / 1e9
+        return self.products * self.workload.flops / self.seconds["plan"] / 1e9
 
     @property
     def gbytes(self) -> float:
         """Gigabytes per second of the plan."""
-        return self.workload.bytes / self.seconds["plan"] / 1e9
+        return self.products * self.workload.bytes / self.seconds["plan"] / 1e9
 
     def ratio(self, ours: str, *peers: str) -> float:
         """Return how many times as long as ours the fastest of the peers takes; nan where none of them has run."""
@@ -101,9 +106,10 @@ def is_close(result: np.ndarray, expected: np.ndarray) -> bool:
     return bool(np.abs(result - expected).max() <= tolerance)
 
 
-def as_array(result: Any) -> np.ndarray:
-    """Return a candidate's result, whatever its library calls an array."""
-    return result.numpy() if hasattr(result, "numpy") else result
+def arrays_of(result: Any) -> list[np.ndarray]:
+    """Return a candidate's results, one or several, whatever its library calls an array."""
+    results = result if isinstance(result, tuple) else (result,)
+    return [array.numpy() if hasattr(array, "numpy") else array for array in results]
 
 
 def seconds_in_turn(calls: dict[str, Call], rounds: int, budget: float) -> dict[str, float]:
@@ -126,12 +132,12 @@ def compare(workload: Workload, peers: list[str], options: argparse.Namespace) -
     arrays = workload.arrays(np.random.default_rng(0))
     ours, theirs = PASSES[options.direction]
     calls = {name: prepare(workload, arrays, options.threads) for name, prepare in ours.items()}
-    expected = calls["plan"]()
+    expected = arrays_of(calls["plan"]())
     for peer in peers:
         call = theirs[peer](workload, arrays, options.threads)
         if call is not None:
             calls[peer] = call
-    wrong = [name for name, call in calls.items() if not is_close(as_array(call()), expected)]
+    wrong = [name for name, call in calls.items() if not all(map(is_close, arrays_of(call()), expected))]
     agreeing = {name: call for name, call in calls.items() if name not in wrong}
     return seconds_in_turn(agreeing, options.rounds, options.budget), wrong
 
@@ -273,7 +279,7 @@ def report(options: argparse.Namespace) -> Iterator[str]:
             # Another program may have had a core when the peak was measured first; the best of the run so far counts.
             dtype = workload.real_dtype
             peaks[dtype] = max(peaks[dtype], fma_peak(dtype, threads))
-            results.append(Result(workload, seconds, wrong, peaks[dtype], copy, options.direction != "forward"))
+            results.append(Result(workload, seconds, wrong, peaks[dtype], copy, options.direction))
             yield line(cells(results[-1]))
     yield ""
     yield from summary(results)

@@ -17,7 +17,7 @@ from asv_benchmarks.suite import ALL, QUICK, Benchmark, call_of
 from asv_benchmarks.workloads import Workload
 from numba_tconv import ConvTranspose1d, transposedConv1dLayer
 
-GRADIENTS = {name: partial(prepare_function_gradient, name) for name in ("x", "weight")}
+GRADIENTS = {name: partial(prepare_function_gradient, name) for name in ("x", "weight", "bias")}
 # Work enough for two threads: a layer of many products, one of few, a signal, and a row that moves memory.
 SPLIT = [
     "hifigan 256->128 k16 s8 1x688",
