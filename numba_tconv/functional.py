@@ -30,7 +30,7 @@ from numba_tconv.arguments import (
 )
 from numba_tconv.backends import backend, check_device
 from numba_tconv.geometry import Geometry, Padding, blocks, geometry, window
-from numba_tconv.gradients import EVERYTHING, Gradients, conv_transpose1d_backward
+from numba_tconv.gradients import EVERYTHING, Gradients, check_wrt, gradients
 from numba_tconv.lazy import Run, filtered
 from numba_tconv.streaming import Stream
 
@@ -369,14 +369,13 @@ class ConvTranspose1d:
         grad_x, grad_weight, grad_bias : ndarray or None
             As of `conv_transpose1d_backward`. The last is None where the plan has no bias, and real where that is.
         """
-        gradients = conv_transpose1d_backward(
-            grad_output, x, self._weight, **self._options._asdict(), wrt=wrt, device=self._device
-        )
+        wanted = check_wrt(wrt)
         if self._bias is None:
-            return gradients._replace(bias=None)
-        if gradients.bias is not None and self._bias.dtype.kind != "c":
-            return gradients._replace(bias=gradients.bias.real)
-        return gradients
+            return gradients(grad_output, x, self._weight, self._options, set(wanted) - {"bias"}, self._device)
+        found = gradients(grad_output, x, self._weight, self._options, wanted, self._device)
+        if found.bias is not None and self._bias.dtype.kind != "c":
+            return found._replace(bias=found.bias.real)
+        return found
 
     def stream(self) -> Stream:
         """Return a `Stream` that computes this operator block by block.

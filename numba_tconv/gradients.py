@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from numba_tconv import gpu
 from numba_tconv.arguments import (
+    Options,
     as_array,
     check_options,
     check_stream,
@@ -35,7 +36,7 @@ class Gradients(NamedTuple):
     bias: NDArray[Any] | None
 
 
-def _check_wrt(wrt: str | Collection[str]) -> Collection[str]:
+def check_wrt(wrt: str | Collection[str]) -> Collection[str]:
     """Return the names of what is asked for."""
     names = (wrt,) if isinstance(wrt, str) else wrt
     try:
@@ -142,9 +143,20 @@ def conv_transpose1d_backward(
     """
     options = check_options(stride, padding, output_padding, groups, dilation)
     weight = check_weight(weight, options)
+    return gradients(grad_output, x, weight, options, check_wrt(wrt), check_device(device), stream)
+
+
+def gradients(
+    grad_output: ArrayLike,
+    x: ArrayLike,
+    weight: NDArray[Any],
+    options: Options,
+    wanted: Collection[str],
+    device: str,
+    stream: Any = None,
+) -> Gradients:
+    """`conv_transpose1d_backward` where all but x and grad_output have been checked."""
     x = check_x(x, weight.shape[0])
-    wanted = _check_wrt(wrt)
-    device = check_device(device)
     shape = geometry(
         x.shape[-1], weight.shape[2], options.stride, options.padding, options.output_padding, options.dilation
     )
@@ -197,7 +209,7 @@ def _on_gpu(
         backward = backend("cuda.backward").Backward(
             shape, grad_output, x, weight, groups, computed_dtype(result), stream
         )
-        gradients = {name: gpu.result_like(x, *how, None, ()) for name, how in asked.items()}
-        for name, gradient in gradients.items():
+        results = {name: gpu.result_like(x, *how, None, ()) for name, how in asked.items()}
+        for name, gradient in results.items():
             backward.write(name, gpu.with_batch(gradient) if name == "x" else gradient)
-    return Gradients(*(gpu.owner(gradients[name]) if name in gradients else None for name in EVERYTHING))
+    return Gradients(*(gpu.owner(results[name]) if name in results else None for name in EVERYTHING))

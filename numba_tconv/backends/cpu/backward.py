@@ -6,14 +6,13 @@ where the result is, and nowhere else.
 
 from functools import lru_cache
 from math import prod
-from typing import NamedTuple
 
 import numpy as np
 
 from numba_tconv.backends.cpu import depthwise, dots, grad_weight, grad_x, products, threads, windows
 from numba_tconv.backends.cpu.grad_bias import bias_gradient
 from numba_tconv.backends.cpu.polyphase import Bank
-from numba_tconv.backends.cpu.products import vectors_of
+from numba_tconv.backends.cpu.products import LINE_OF_CACHE, Operands, vectors_of
 from numba_tconv.backends.cpu.staging import in_parts, part_dtype
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.geometry import Geometry
@@ -22,30 +21,18 @@ __all__ = ["bias_gradient", "input_gradient", "weight_gradient"]
 
 # Multiply-adds that take as long as a group of the weight takes whatever its size, 150 ns.
 WORK_OF_GROUP = 1 << 12
-LINE_OF_CACHE = 64
 
 
-class _Parts(NamedTuple):
-    """How complex numbers become real ones: see `products.py`."""
-
-    parts: int
-    row_parts: int
-    reduced_parts: int
-
-
-def _parts(is_complex: bool, g_is_complex: bool, result_is_complex: bool) -> _Parts:
-    """Return the parts for one factor and grad_output, complex or real."""
+def _parts(is_complex: bool, g_is_complex: bool, result_is_complex: bool) -> tuple[int, int, int]:
+    """Return the parts, row parts and reduced parts for one factor and grad_output, complex or real."""
     if is_complex and g_is_complex:
-        return _Parts(1, 1 + result_is_complex, 2)
-    return _Parts(1 + result_is_complex, 1, 1)
+        return 1, 1 + result_is_complex, 2
+    return 1 + result_is_complex, 1, 1
 
 
-def _aligned(size: int, dtype: np.dtype) -> np.ndarray:
-    """Return scratch that begins with a cache line: otherwise every vector would lie in two."""
-    spare = LINE_OF_CACHE // dtype.itemsize
-    memory = np.empty(size + spare, dtype)
-    begin = -memory.ctypes.data % LINE_OF_CACHE // dtype.itemsize
-    return memory[begin : begin + size]
+def _scratch(size: int, dtype: np.dtype) -> np.ndarray:
+    """Return scratch with room to begin with a cache line."""
+    return np.empty(size + LINE_OF_CACHE // dtype.itemsize, dtype)
 
 
 _x_problem = lru_cache(maxsize=4096)(grad_x.problem)
@@ -55,7 +42,7 @@ _window_x_problem = lru_cache(maxsize=4096)(windows.x_problem)
 _window_weight_problem = lru_cache(maxsize=4096)(windows.weight_problem)
 
 
-def _work(geometry: Geometry, batch: int, weights: int, parts: _Parts) -> int:
+def _work(geometry: Geometry, batch: int, weights: int, parts: tuple[int, int, int]) -> int:
     """Return the multiply-adds of a gradient for so many weights."""
     return batch * geometry.length * weights * prod(parts)
 
@@ -87,29 +74,31 @@ def input_gradient(
     parts = _parts(weight.dtype.kind == "c", g_is_complex, is_complex)
     n_workers = threads.workers(_work(geometry, out.shape[0], weight.size, parts))
     g, out = in_parts(grad_output), in_parts(out)
-    sizes = {"batch": len(out), "groups": groups, "channels": channels // groups, "filters": filters}
-    sizes |= {"is_half": grad_output.dtype.char == "e", **parts._asdict()}
     is_plain_out = out.dtype == dtype and out.strides[2] == dtype.itemsize
+    operands = Operands(
+        len(out), groups, channels // groups, filters, *parts, grad_output.dtype.char == "e", is_plain_out=is_plain_out
+    )
     more: tuple[np.ndarray, ...] = ()
     if windows.serves_x(geometry, dtype, len(out), channels // groups, filters):
-        integers, scratch = _window_x_problem(geometry, dtype, n_workers, is_plain_out=is_plain_out, **sizes)
+        integers, size = _window_x_problem(geometry, dtype, n_workers, operands)
         kernel = windows.x_kernel(g.dtype, dtype, out.dtype)
         more = (np.empty(n_workers * integers[products.FILTER_BLOCK] * filter_size, np.int64),)
     elif dots.serves(len(out) * geometry.length, filters * filter_size):
-        integers, scratch = _few_samples_problem(geometry, dtype, n_workers, **sizes)
+        integers, size = _few_samples_problem(geometry, dtype, n_workers, operands)
         kernel = dots.kernel(g.dtype, dtype, out.dtype)
     else:
         vectors = vectors_of(len(out) * geometry.length, host().lanes(dtype.itemsize))
-        integers, scratch = _x_problem(geometry, dtype, vectors, n_workers, is_plain_out=is_plain_out, **sizes)
+        integers, size = _x_problem(geometry, dtype, vectors, n_workers, operands)
         kernel = grad_x.kernel(g.dtype, dtype, out.dtype, vectors)
-    arrays = (_rows_of_weight(weight, parts, dtype), g, out, _aligned(scratch * n_workers, dtype), *more, integers)
+    arrays = (_rows_of_weight(weight, parts, dtype), g, out, _scratch(size * n_workers, dtype), *more, integers)
     threads.launch(kernel, arrays, n_workers)
 
 
-def _rows_of_weight(weight: np.ndarray, parts: _Parts, dtype: np.dtype) -> np.ndarray:
+def _rows_of_weight(weight: np.ndarray, parts: tuple[int, int, int], dtype: np.dtype) -> np.ndarray:
     """Return the conjugate weight (channel, row part, reduced part, filter, tap), real and flat."""
-    if parts.reduced_parts == 2:
-        rows = [[weight.real, weight.imag], [-weight.imag, weight.real]][: parts.row_parts]
+    _, row_parts, reduced_parts = parts
+    if reduced_parts == 2:
+        rows = [[weight.real, weight.imag], [-weight.imag, weight.real]][:row_parts]
         weight = np.stack([np.stack(row, axis=1) for row in rows], axis=1)
     return np.ascontiguousarray(weight, dtype).reshape(-1)
 
@@ -136,19 +125,21 @@ def weight_gradient(
     parts = _parts(x.dtype.kind == "c", g_is_complex, is_complex)
     n_workers = threads.workers(_work(geometry, batch, prod(shape), parts) + groups * WORK_OF_GROUP)
     x_parts, g = in_parts(x), in_parts(grad_output)
-    sizes = {"batch": batch, "groups": groups, "channels": channels // groups, "filters": filters}
-    sizes |= {"is_half": grad_output.dtype.char == "e", "is_half_x": x.dtype.char == "e", **parts._asdict()}
+    operands = Operands(
+        batch, groups, channels // groups, filters, *parts, grad_output.dtype.char == "e", is_half_x=x.dtype.char == "e"
+    )
     more: tuple[np.ndarray, ...] = ()
     if windows.serves_weight(geometry, dtype, channels // groups, filters):
-        integers, scratch = _window_weight_problem(geometry, dtype, n_workers, **sizes)
+        integers, size = _window_weight_problem(geometry, dtype, n_workers, operands)
         kernel = windows.weight_kernel(x_parts.dtype, g.dtype, dtype)
         more = (np.empty(n_workers * integers[products.FILTER_BLOCK] * filter_size, np.int64),)
     else:
         vectors = vectors_of(filters * filter_size, host().lanes(dtype.itemsize))
-        integers, scratch = _weight_problem(geometry, dtype, vectors, **sizes)
+        integers, size = _weight_problem(geometry, dtype, vectors, operands)
         kernel = grad_weight.kernel(x_parts.dtype, g.dtype, dtype, vectors)
-    sums = np.empty((integers[products.CHUNKS], parts.parts, channels, parts.row_parts, filters, filter_size), dtype)
-    arrays = (x_parts, g, sums.reshape(-1), _aligned(scratch * n_workers, dtype), *more, integers)
+    n_parts, row_parts, _ = parts
+    sums = np.empty((integers[products.CHUNKS], n_parts, channels, row_parts, filters, filter_size), dtype)
+    arrays = (x_parts, g, sums.reshape(-1), _scratch(size * n_workers, dtype), *more, integers)
     threads.launch(kernel, arrays, n_workers)
     total = sums[0] if len(sums) == 1 else sums.sum(axis=0)
     if is_complex:

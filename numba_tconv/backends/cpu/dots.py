@@ -15,7 +15,7 @@ from numba import literally
 
 from numba_tconv.backends.cpu import jit, products
 from numba_tconv.backends.cpu.grad_x import kernel_arguments, store_row
-from numba_tconv.backends.cpu.products import LINE_BYTES, even_blocks, integers, stage_windows
+from numba_tconv.backends.cpu.products import LINE_BYTES, Operands, begin_of, even_blocks, integers, stage_windows
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.tile import dot_rows
 from numba_tconv.backends.cpu.turns import take
@@ -64,7 +64,7 @@ def kernel(g_dtype, dtype, out_dtype):
         samples, rows_of_group, step = problem[products.LANES], problem[products.ROWS], problem[products.CHUNK]
         reduced = problem[products.FILTERS] * problem[products.FILTER_SIZE]
         weight_row = problem[products.REDUCED_PARTS] * reduced
-        start = worker * problem[products.SCRATCH]
+        start = begin_of(scratch, worker, problem)
         acc, stage = start + problem[products.ACC], start + problem[products.PANELS]
         index = take(turns)
         while index < problem[products.ITEMS]:
@@ -95,43 +95,22 @@ def serves(samples: int, reduced: int) -> bool:
     return samples <= MOST_SAMPLES and reduced >= FEWEST_NUMBERS
 
 
-def problem(
-    geometry: Geometry,
-    dtype: np.dtype,
-    n_workers: int,
-    *,
-    batch: int,
-    groups: int,
-    channels: int,
-    filters: int,
-    parts: int,
-    row_parts: int,
-    reduced_parts: int,
-    is_half: bool,
-) -> tuple[np.ndarray, int]:
+def problem(geometry: Geometry, dtype: np.dtype, n_workers: int, operands: Operands) -> tuple[np.ndarray, int]:
     """Return the kernel's integers as an array, and the numbers of scratch for one worker."""
     lanes = host().lanes(dtype.itemsize)
-    rows, samples = channels * row_parts, batch * geometry.length
+    rows, samples = operands.rows, operands.batch * geometry.length
     # Every item stages all windows: one for each worker.
-    wanted = -(-n_workers // (parts * groups))
+    wanted = -(-n_workers // operands.n_products)
     row_block, row_blocks = even_blocks(rows, min(-(-rows // wanted), MOST_ROWS), R)
-    chunk, _ = even_blocks(filters * geometry.filter_size, WINDOW_NUMBERS // samples, lanes)
+    chunk, _ = even_blocks(operands.filters * geometry.filter_size, WINDOW_NUMBERS // samples, lanes)
     line = geometry.stride * (geometry.length - 1) + geometry.dilation * (min(geometry.filter_size, chunk) - 1) + 1
     has_lines = line * dtype.itemsize <= LINE_BYTES
     values = {
-        products.ITEMS: parts * groups * row_blocks,
-        products.PARTS: parts,
-        products.REDUCED_PARTS: reduced_parts,
-        products.ROW_PARTS: row_parts,
-        products.GROUPS: groups,
-        products.ROWS: rows,
+        products.ITEMS: operands.n_products * row_blocks,
         products.ROW_BLOCK: row_block,
         products.ROW_BLOCKS: row_blocks,
         products.LANES: samples,
         products.CHUNK: chunk,
-        products.FILTERS: filters,
-        products.FILTER_SIZE: geometry.filter_size,
-        products.IS_HALF: is_half,
         products.HAS_LINES: has_lines,
         products.IN_PLACE: True,
     }
@@ -140,4 +119,4 @@ def problem(
         products.PANELS: samples * chunk,
         products.LINE: line if has_lines else chunk,
     }
-    return integers(geometry, values, sizes)
+    return integers(geometry, operands, values, sizes)

@@ -20,6 +20,8 @@ from numba_tconv.backends.cpu.products import (
     LINE_BYTES,
     LONGEST_RUN,
     MOST_ROWS,
+    Operands,
+    begin_of,
     even_blocks,
     has_plain_rows,
     integers,
@@ -85,7 +87,7 @@ def kernel(x_dtype, g_dtype, dtype, V):
 
     def run(x, g, sums, scratch, problem, turns, worker):
         rows_of_group, lanes_of_group = problem[products.ROWS], problem[products.LANES]
-        start = worker * problem[products.SCRATCH]
+        start = begin_of(scratch, worker, problem)
         acc, stage, panels = (
             start + problem[products.ACC],
             start + problem[products.STAGE],
@@ -155,34 +157,20 @@ def kernel(x_dtype, g_dtype, dtype, V):
     return jit.compile_kernel(run, arguments)
 
 
-def problem(
-    geometry: Geometry,
-    dtype: np.dtype,
-    vectors: int,
-    *,
-    batch: int,
-    groups: int,
-    channels: int,
-    filters: int,
-    parts: int,
-    row_parts: int,
-    reduced_parts: int,
-    is_half: bool,
-    is_half_x: bool,
-) -> tuple[np.ndarray, int]:
+def problem(geometry: Geometry, dtype: np.dtype, vectors: int, operands: Operands) -> tuple[np.ndarray, int]:
     """Return the kernel's integers as an array, and the numbers of scratch for one worker."""
     itemsize = dtype.itemsize
     most = reduction(itemsize)
-    width, rows = vectors * host().lanes(itemsize), channels * row_parts
-    n_lanes, samples = filters * geometry.filter_size, batch * geometry.length
+    width, rows = vectors * host().lanes(itemsize), operands.rows
+    n_lanes, samples = operands.filters * geometry.filter_size, operands.batch * geometry.length
     numbers = BLOCK_BYTES // itemsize
     row_block, row_blocks = even_blocks(rows, MOST_ROWS, 1)
-    is_direct = reduced_parts == 1 and samples <= DIRECT_VISITS * most
+    is_direct = operands.reduced_parts == 1 and samples <= DIRECT_VISITS * most
     most_lanes = min(LONGEST_RUN, numbers // min(samples, most))
     lane_block, lane_blocks = even_blocks(n_lanes, most_lanes, width)
-    while parts * groups * row_blocks * lane_blocks < FEWEST_ITEMS and n_lanes > FEWEST_LANES * lane_blocks:
+    while operands.n_products * row_blocks * lane_blocks < FEWEST_ITEMS and n_lanes > FEWEST_LANES * lane_blocks:
         lane_block, lane_blocks = even_blocks(n_lanes, -(-n_lanes // (2 * lane_blocks)), width)
-    blocks = parts * groups * row_blocks * lane_blocks
+    blocks = operands.n_products * row_blocks * lane_blocks
     chunks = max(1, min(-(-ITEMS_WANTED // blocks), samples // FEWEST_SAMPLES))
     chunk, chunks = even_blocks(samples, -(-samples // chunks), most)
     line = geometry.stride * (most - 1) + geometry.dilation * (min(geometry.filter_size, lane_block) - 1) + 1
@@ -190,11 +178,6 @@ def problem(
     panel_size = min(samples, most) * width
     values = {
         products.ITEMS: blocks * chunks,
-        products.PARTS: parts,
-        products.REDUCED_PARTS: reduced_parts,
-        products.ROW_PARTS: row_parts,
-        products.GROUPS: groups,
-        products.ROWS: rows,
         products.ROW_BLOCK: row_block,
         products.ROW_BLOCKS: row_blocks,
         products.LANES: n_lanes,
@@ -202,11 +185,6 @@ def problem(
         products.LANE_BLOCKS: lane_blocks,
         products.CHUNK: chunk,
         products.CHUNKS: chunks,
-        products.BATCH: batch,
-        products.FILTERS: filters,
-        products.FILTER_SIZE: geometry.filter_size,
-        products.IS_HALF: is_half,
-        products.IS_HALF_X: is_half_x,
         products.HAS_LINES: has_lines,
         products.PANEL_SIZE: panel_size,
         products.IS_DIRECT: is_direct,
@@ -218,4 +196,4 @@ def problem(
         products.PANELS: lane_block // width * panel_size,
         products.LINE: line if has_lines else lane_block,
     }
-    return integers(geometry, values, sizes)
+    return integers(geometry, operands, values, sizes)

@@ -26,6 +26,8 @@ from numba_tconv.backends.cpu.products import (
     MOST_PHASES,
     MOST_ROWS,
     STEPS,
+    Operands,
+    begin_of,
     even_blocks,
     factors,
     integers,
@@ -93,7 +95,7 @@ def kernel(g_dtype, dtype, out_dtype, V):
         )
         n_row_blocks, most_rows = problem[products.ROW_BLOCKS], problem[products.ROW_BLOCK]
         reduced = problem[products.REDUCED_PARTS] * filters * filter_size
-        start = worker * problem[products.SCRATCH]
+        start = begin_of(scratch, worker, problem)
         acc, stage, panels = (
             start + problem[products.ACC],
             start + problem[products.STAGE],
@@ -158,35 +160,24 @@ def kernel(g_dtype, dtype, out_dtype, V):
 
 
 def problem(
-    geometry: Geometry,
-    dtype: np.dtype,
-    vectors: int,
-    n_workers: int,
-    *,
-    batch: int,
-    groups: int,
-    channels: int,
-    filters: int,
-    parts: int,
-    row_parts: int,
-    reduced_parts: int,
-    is_half: bool,
-    is_plain_out: bool,
+    geometry: Geometry, dtype: np.dtype, vectors: int, n_workers: int, operands: Operands
 ) -> tuple[np.ndarray, int]:
     """Return the kernel's integers as an array, and the numbers of scratch for one worker."""
     itemsize = dtype.itemsize
     lanes, most = host().lanes(itemsize), reduction(itemsize)
-    width, rows, time = vectors * lanes, channels * row_parts, batch * geometry.length
+    width, rows, time = vectors * lanes, operands.rows, operands.batch * geometry.length
     row_block, row_blocks = even_blocks(rows, MOST_ROWS, 1)
-    reduced = reduced_parts * filters * geometry.filter_size
-    is_direct = is_plain_out and reduced <= DIRECT_VISITS * most
+    reduced = operands.reduced_parts * operands.filters * geometry.filter_size
+    is_direct = operands.is_plain_out and reduced <= DIRECT_VISITS * most
     if reduced <= most:
         most_lanes = min(LONGEST_RUN, BLOCK_BYTES // itemsize // reduced)
     else:
         most_lanes = MOST_LANES if is_direct else min(MOST_LANES, BLOCK_BYTES // itemsize // row_block)
     lane_block, lane_blocks = even_blocks(time, most_lanes, width)
     # Few items: cut what is staged again most cheaply, grad_output for every block of rows, weights for one of time.
-    while (items := parts * groups * row_blocks * lane_blocks) < 2 * n_workers or (items % n_workers and items < 8):
+    while (items := operands.n_products * row_blocks * lane_blocks) < 2 * n_workers or (
+        items % n_workers and items < 8
+    ):
         if time > 4 * width * lane_blocks and time * row_blocks > rows * lane_blocks:
             lane_blocks += 1
         elif rows > 2 * host().panel_rows * row_blocks:
@@ -209,25 +200,16 @@ def problem(
     line = stride * (lane_block + signals * (dilation * (tap_block - 1) // stride) + lanes)
     has_lines = stride <= MOST_PHASES and line * itemsize <= LINE_BYTES
     # Windows are transposed by whole tiles, whose last rows may be no taps.
-    panel_size = (min(filter_block, filters) * tap_block + -tap_block % lanes) * width
+    panel_size = (min(filter_block, operands.filters) * tap_block + -tap_block % lanes) * width
     values = {
-        products.ITEMS: parts * groups * row_blocks * lane_blocks,
-        products.PARTS: parts,
-        products.REDUCED_PARTS: reduced_parts,
-        products.ROW_PARTS: row_parts,
-        products.GROUPS: groups,
-        products.ROWS: rows,
+        products.ITEMS: operands.n_products * row_blocks * lane_blocks,
         products.ROW_BLOCK: row_block,
         products.ROW_BLOCKS: row_blocks,
         products.LANES: time,
         products.LANE_BLOCK: lane_block,
         products.LANE_BLOCKS: lane_blocks,
-        products.BATCH: batch,
-        products.FILTERS: filters,
-        products.FILTER_SIZE: geometry.filter_size,
         products.FILTER_BLOCK: filter_block,
         products.TAP_BLOCK: tap_block,
-        products.IS_HALF: is_half,
         products.HAS_LINES: has_lines,
         products.PANEL_SIZE: panel_size,
         products.WORKERS: n_workers,
@@ -242,5 +224,5 @@ def problem(
         products.LINE: line if has_lines else max(lanes * most, lane_block),
         products.SPARE: line if has_lines else 0,
     }
-    numbers, scratch = integers(geometry, values, sizes)
+    numbers, scratch = integers(geometry, operands, values, sizes)
     return np.append(numbers, places_of_taps(geometry, tap_block)), scratch

@@ -17,6 +17,8 @@ Complex numbers become real ones as in `layout.py`, the conjugate included: comp
 imaginary result are two items.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import literally
 
@@ -26,6 +28,7 @@ from numba_tconv.backends.cpu.staging import is_same_dtype, stage_samples, stage
 from numba_tconv.backends.cpu.vectors import address
 from numba_tconv.geometry import Geometry
 
+LINE_OF_CACHE = 64
 # Of the numbers that are summed up between two visits to the accumulators.
 REDUCTION_BYTES = 1024
 # Accumulators, staged rows and staged panels of an item: about a quarter of a megabyte each.
@@ -54,6 +57,35 @@ WINDOWS_AHEAD = 4
 ) = range(39)  # fmt: skip
 
 
+class Operands(NamedTuple):
+    """What decides on the kernels' integers besides the geometry.
+
+    Channels and filters are those of one group; the parts are explained above. `is_half` and `is_half_x` say that
+    grad_output and x hold the bits of float16, `is_plain_out` that the result can be written in place.
+    """
+
+    batch: int
+    groups: int
+    channels: int
+    filters: int
+    parts: int
+    row_parts: int
+    reduced_parts: int
+    is_half: bool
+    is_half_x: bool = False
+    is_plain_out: bool = False
+
+    @property
+    def rows(self) -> int:
+        """Rows of a group."""
+        return self.channels * self.row_parts
+
+    @property
+    def n_products(self) -> int:
+        """Products of matrices: one for each group and each part of the result."""
+        return self.groups * self.parts
+
+
 def reduction(itemsize: int) -> int:
     """Return how many numbers are summed up between two visits to the accumulators."""
     return REDUCTION_BYTES // itemsize
@@ -62,6 +94,12 @@ def reduction(itemsize: int) -> int:
 def row_step(itemsize: int) -> int:
     """Return the step of the staged rows of A: an odd number of cache lines, so that rows do not meet in one set."""
     return reduction(itemsize) + 64 // itemsize
+
+
+@jit.helper
+def begin_of(scratch, worker, problem):
+    """Return where a worker's scratch begins: with a cache line, or every vector would lie in two."""
+    return worker * problem[SCRATCH] + -address(scratch) % LINE_OF_CACHE // scratch.itemsize
 
 
 @jit.helper
@@ -336,7 +374,9 @@ def places_of_taps(geometry: Geometry, taps: int) -> list[int]:
     return places
 
 
-def integers(geometry: Geometry, values: dict[int, int], sizes: dict[int, int]) -> tuple[np.ndarray, int]:
+def integers(
+    geometry: Geometry, operands: Operands, values: dict[int, int], sizes: dict[int, int]
+) -> tuple[np.ndarray, int]:
     """Return the kernel's integers as an array, and the numbers of scratch for one worker.
 
     `sizes` are the parts of the scratch behind each other, under the name of where each begins.
@@ -346,11 +386,21 @@ def integers(geometry: Geometry, values: dict[int, int], sizes: dict[int, int]) 
         values[name] = begin
         begin += -(-size // 16) * 16
     values |= {
+        PARTS: operands.parts,
+        REDUCED_PARTS: operands.reduced_parts,
+        ROW_PARTS: operands.row_parts,
+        BATCH: operands.batch,
+        GROUPS: operands.groups,
+        ROWS: operands.rows,
+        FILTERS: operands.filters,
+        IS_HALF: operands.is_half,
+        IS_HALF_X: operands.is_half_x,
         LENGTH: geometry.length,
         STRIDE: geometry.stride,
         DILATION: geometry.dilation,
         LEFT: geometry.left,
         OUTPUT_LENGTH: geometry.output_length,
+        FILTER_SIZE: geometry.filter_size,
         SCRATCH: begin,
     }
     return np.array([int(values.get(k, 0)) for k in range(PLACES)], np.int64), begin

@@ -26,6 +26,8 @@ from numba_tconv.backends.cpu.grad_x import store_row
 from numba_tconv.backends.cpu.moves import MOST_WOVEN
 from numba_tconv.backends.cpu.products import (
     MOST_PHASES,
+    Operands,
+    begin_of,
     even_blocks,
     factors,
     has_plain_rows,
@@ -91,7 +93,7 @@ def x_kernel(g_dtype, dtype, out_dtype):
         rows_of_group, length = problem[products.ROWS], problem[products.LENGTH]
         filters, filter_size = problem[products.FILTERS], problem[products.FILTER_SIZE]
         reduced_filters, most_filters = problem[products.REDUCED_PARTS] * filters, problem[products.FILTER_BLOCK]
-        start, w0 = worker * problem[products.SCRATCH], worker * most_filters * filter_size
+        start, w0 = begin_of(scratch, worker, problem), worker * most_filters * filter_size
         acc, acc_row = start + problem[products.ACC], problem[products.CHANNEL_STEP]
         is_direct = problem[products.IS_DIRECT] == 1
         weight_row = reduced_filters * filter_size
@@ -147,7 +149,7 @@ def weight_kernel(x_dtype, g_dtype, dtype):
         rows_of_group, length = problem[products.ROWS], problem[products.LENGTH]
         filter_size = problem[products.FILTER_SIZE]
         n_lanes, most_filters = problem[products.FILTERS] * filter_size, problem[products.FILTER_BLOCK]
-        start, w0 = worker * problem[products.SCRATCH], worker * most_filters * filter_size
+        start, w0 = begin_of(scratch, worker, problem), worker * most_filters * filter_size
         stage, row_step = start + problem[products.STAGE], problem[products.CHANNEL_STEP]
         is_in_place = has_plain_rows(x, scratch) and problem[products.ROW_PARTS] == 1
         blocks = problem[products.LANE_BLOCKS]
@@ -240,7 +242,13 @@ def _shares(items: int, n_workers: int) -> int:
 
 
 def _problem(
-    geometry: Geometry, dtype: np.dtype, block: int, filter_block: int, values: dict[int, int], sizes: dict[int, int]
+    geometry: Geometry,
+    dtype: np.dtype,
+    operands: Operands,
+    block: int,
+    filter_block: int,
+    values: dict[int, int],
+    sizes: dict[int, int],
 ) -> tuple[np.ndarray, int]:
     """Add what both kernels find their windows by."""
     lanes = host().lanes(dtype.itemsize)
@@ -249,77 +257,42 @@ def _problem(
         products.LANE_BLOCK: block,
         products.LANE_BLOCKS: -(-geometry.length // block),
         products.CHANNEL_STEP: block + 16,  # rows must not meet in one set of the cache
-        products.FILTER_SIZE: geometry.filter_size,
         products.FILTER_BLOCK: filter_block,
         products.PANEL_SIZE: line,
         # Sorting number by number reads scratch alone.
         products.IN_PLACE: max(factors(geometry.stride), default=1) <= MOST_WOVEN,
     }
     sizes |= {products.LINE: filter_block * line, products.SPARE: filter_block * line}
-    numbers, scratch = integers(geometry, values, sizes)
+    numbers, scratch = integers(geometry, operands, values, sizes)
     return np.append(numbers, places_of_taps(geometry, geometry.filter_size)), scratch
 
 
-def x_problem(
-    geometry: Geometry,
-    dtype: np.dtype,
-    n_workers: int,
-    *,
-    batch: int,
-    groups: int,
-    channels: int,
-    filters: int,
-    parts: int,
-    row_parts: int,
-    reduced_parts: int,
-    is_half: bool,
-    is_plain_out: bool,
-) -> tuple[np.ndarray, int]:
+def x_problem(geometry: Geometry, dtype: np.dtype, n_workers: int, operands: Operands) -> tuple[np.ndarray, int]:
     """Return the integers of the gradient of x, and the numbers of scratch for one worker."""
-    rows = channels * row_parts
+    rows, filters = operands.rows, operands.filters
     most = min(MOST_SAMPLES_X, max(FEWEST_SAMPLES, _most(geometry, dtype, filters)))
     block, blocks = even_blocks(geometry.length, most, host().lanes(dtype.itemsize))
     filter_block = max(1, min(filters, _most(geometry, dtype, 1) // block))
     row_blocks = -(-rows * block * dtype.itemsize // STAGED_BYTES)
-    items = batch * groups * parts * blocks * row_blocks
+    items = operands.batch * operands.n_products * blocks * row_blocks
     # Few items are cut by channels, for which grad_output is sorted once more.
     row_block, row_blocks = even_blocks(rows, -(-rows // (row_blocks * _shares(items, n_workers))), R)
     values = {
-        products.ITEMS: batch * groups * parts * blocks * row_blocks,
-        products.PARTS: parts,
-        products.REDUCED_PARTS: reduced_parts,
-        products.ROW_PARTS: row_parts,
-        products.GROUPS: groups,
-        products.ROWS: rows,
+        products.ITEMS: operands.batch * operands.n_products * blocks * row_blocks,
         products.ROW_BLOCK: row_block,
         products.ROW_BLOCKS: row_blocks,
-        products.FILTERS: filters,
-        products.IS_HALF: is_half,
-        products.IS_DIRECT: is_plain_out,
+        products.IS_DIRECT: operands.is_plain_out,
     }
-    return _problem(geometry, dtype, block, filter_block, values, {products.ACC: row_block * (block + 16)})
+    return _problem(geometry, dtype, operands, block, filter_block, values, {products.ACC: row_block * (block + 16)})
 
 
-def weight_problem(
-    geometry: Geometry,
-    dtype: np.dtype,
-    n_workers: int,
-    *,
-    batch: int,
-    groups: int,
-    channels: int,
-    filters: int,
-    parts: int,
-    row_parts: int,
-    reduced_parts: int,
-    is_half: bool,
-    is_half_x: bool,
-) -> tuple[np.ndarray, int]:
+def weight_problem(geometry: Geometry, dtype: np.dtype, n_workers: int, operands: Operands) -> tuple[np.ndarray, int]:
     """Return the integers of the gradient of the weight, and the numbers of scratch for one worker."""
-    rows, most = channels * row_parts, min(MOST_SAMPLES_WEIGHT, _most(geometry, dtype, filters))
+    batch, rows, filters = operands.batch, operands.rows, operands.filters
+    most = min(MOST_SAMPLES_WEIGHT, _most(geometry, dtype, filters))
     block, blocks = even_blocks(geometry.length, most, host().lanes(dtype.itemsize))
     row_blocks = -(-rows * block * dtype.itemsize // STAGED_BYTES)
-    items = parts * groups * row_blocks
+    items = operands.n_products * row_blocks
     chunks = max(1, min(-(-ITEMS_WANTED // items), batch * blocks, batch * geometry.length // FEWEST_OF_CHUNK))
     chunk, chunks = even_blocks(batch * blocks, -(-batch * blocks // chunks), 1)
     # Few items are cut by filters, for which x is read once more, and then by channels, for which grad_output is sorted
@@ -328,20 +301,11 @@ def weight_problem(
     row_blocks *= _shares(items * chunks * filter_blocks, n_workers)
     row_block, row_blocks = even_blocks(rows, -(-rows // row_blocks), R)
     values = {
-        products.ITEMS: parts * groups * row_blocks * chunks * filter_blocks,
-        products.PARTS: parts,
-        products.REDUCED_PARTS: reduced_parts,
-        products.ROW_PARTS: row_parts,
-        products.GROUPS: groups,
-        products.ROWS: rows,
+        products.ITEMS: operands.n_products * row_blocks * chunks * filter_blocks,
         products.ROW_BLOCK: row_block,
         products.ROW_BLOCKS: row_blocks,
         products.CHUNK: chunk,
         products.CHUNKS: chunks,
-        products.BATCH: batch,
-        products.FILTERS: filters,
         products.FILTER_BLOCKS: filter_blocks,
-        products.IS_HALF: is_half,
-        products.IS_HALF_X: is_half_x,
     }
-    return _problem(geometry, dtype, block, filter_block, values, {products.STAGE: row_block * (block + 16)})
+    return _problem(geometry, dtype, operands, block, filter_block, values, {products.STAGE: row_block * (block + 16)})
