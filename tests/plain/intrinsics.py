@@ -113,11 +113,12 @@ def sum_run(source, count, levels, leaves, like, lanes):
     return left
 
 
-def sum_leaves(levels, leaves, like, lanes):
-    waiting = (level for level in range(64) if int(leaves) >> level & 1)
-    return sum(
-        (view(levels + level * lanes * like.itemsize, lanes, like.dtype).sum() for level in waiting), like.dtype.type()
-    )
+def sum_leaves(target, levels, leaves, like, unit, lanes):
+    waiting = [level for level in range(64) if int(leaves) >> level & 1]
+    sums = [
+        view(levels + level * lanes * like.itemsize, lanes, like.dtype).reshape(-1, unit).sum(0) for level in waiting
+    ]
+    view(target, unit, like.dtype)[:] = np.sum(sums, axis=0) if sums else 0
 
 
 def panel_pair(scratch, A, B, counts, D, first, b_ahead, R, V, lanes):

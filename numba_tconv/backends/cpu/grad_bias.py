@@ -27,32 +27,35 @@ CHANNELS_OF_ITEM, PARTS, IS_HALF, SCRATCH = range(4)
 
 
 @jit.once
-def kernel(g_dtype, dtype):
-    """Return the compiled kernel `(g, sums, scratch, problem, turns, worker)`; sums is flat: (filter, part)."""
+def kernel(g_dtype, dtype, unit):
+    """Return the compiled kernel `(g, sums, scratch, problem, turns, worker)`; sums is flat: (filter, part).
+
+    With `unit` 2, complex numbers are read in place as pairs of real ones.
+    """
     lanes, itemsize = host().lanes(dtype.itemsize), dtype.itemsize
 
     def run(g, sums, scratch, problem, turns, worker):
         batch, length, channels = g.shape[0], g.shape[2], problem[CHANNELS_OF_ITEM]
-        is_plain = is_same_dtype(g, scratch) and g.strides[2] == itemsize
+        is_plain = is_same_dtype(g, scratch) and g.strides[2] == unit * itemsize
         stage = worker * problem[SCRATCH]
         staged = address(scratch) + stage * itemsize
         levels = staged + BLOCK * itemsize
         first = take(turns) * channels
-        while first < sums.size:
-            for index in range(first, min(sums.size, first + channels)):
+        while first * unit < sums.size:
+            for index in range(first, min(sums.size // unit, first + channels)):
                 f, part = divmod(index, problem[PARTS])
                 leaves = 0
                 for n in range(batch):
                     done = 0
                     while done < length:
                         if is_plain:
-                            count, source = length, address(g) + n * g.strides[0] + f * g.strides[1]
+                            count, source = length * unit, address(g) + n * g.strides[0] + f * g.strides[1]
                         else:
                             count, source = min(length - done, BLOCK), staged
                             stage_samples(g, n, f, done, part, count, length, problem[IS_HALF], scratch, stage)
                         leaves = sum_run(source, count, levels, leaves, scratch, lanes)
                         done += count
-                sums[index] = sum_leaves(levels, leaves, scratch, lanes)
+                sum_leaves(address(sums) + index * unit * itemsize, levels, leaves, scratch, unit, lanes)
             first = take(turns) * channels
 
     arguments = (
@@ -65,12 +68,16 @@ def kernel(g_dtype, dtype):
 def bias_gradient(grad_output: np.ndarray, dtype: np.dtype, out_dtype: np.dtype) -> np.ndarray:
     """Return the sums of `grad_output` (batch, out_channels, length) over batch and length, computed in `dtype`."""
     g = in_parts(grad_output)
-    sums = np.empty(g.shape[1] * g.shape[3], dtype)
+    batch, filters, length, parts = g.shape
+    # Complex numbers, where they lie one behind the other in the precision that is computed in, are pairs of real ones.
+    unit = parts if g.dtype == dtype and g.strides[2] == parts * dtype.itemsize else 1
+    sums = np.empty(filters * parts, dtype)
     n_workers = threads.workers(g.size * WORK_OF_SAMPLE + sums.size * WORK_OF_CHANNEL)
-    channels = max(1, ITEM_SIZE * sums.size // g.size) if g.size else sums.size
+    channels = max(1, ITEM_SIZE // max(1, batch * length))
     size = BLOCK + LEVELS * host().lanes(dtype.itemsize)
-    integers = np.array([channels, g.shape[3], grad_output.dtype.char == "e", size], np.int64)
-    threads.launch(kernel(g.dtype, dtype), (g, sums, np.empty(size * n_workers, dtype), integers), n_workers)
-    if grad_output.dtype.kind == "c":
+    integers = np.array([channels, parts // unit, grad_output.dtype.char == "e", size], np.int64)
+    scratch = np.empty(size * n_workers, dtype)
+    threads.launch(kernel(g.dtype, dtype, unit), (g, sums, scratch, integers), n_workers)
+    if parts == 2:
         sums = sums.view(np.result_type(dtype, np.complex64))
     return sums.astype(out_dtype, copy=False)

@@ -593,20 +593,25 @@ def sum_run(typingctx, source, count, levels, leaves, like, lanes):
 
 
 @intrinsic(prefer_literal=True)
-def sum_leaves(typingctx, levels, leaves, like, lanes):
-    """Return the sum of all that `sum_run` has added."""
+def sum_leaves(typingctx, target, levels, leaves, like, unit, lanes):
+    """Write the sum of all that `sum_run` has added to an address, or those of real and imaginary numbers in turn.
+
+    `unit` is how many sums there are: 1 or 2.
+    """
     size = types.intp
 
     def codegen(context, builder, sig, args):
-        vectors = Vectors(context, builder, context.get_value_type(sig.args[2].dtype), sig.args[3].literal_value)
-        levels = builder.inttoptr(args[0], vectors.scalar.as_pointer())
+        vectors = Vectors(context, builder, context.get_value_type(sig.args[3].dtype), sig.args[5].literal_value)
+        target, levels = (builder.inttoptr(args[k], vectors.scalar.as_pointer()) for k in (0, 1))
         total = cgutils.alloca_once_value(builder, ir.Constant(vectors.type, None))
-        bits = builder.sub(vectors.index(64), builder.ctlz(args[1], ir.Constant(ir.IntType(1), 0)))
+        bits = builder.sub(vectors.index(64), builder.ctlz(args[2], ir.Constant(ir.IntType(1), 0)))
         with cgutils.for_range(builder, bits) as level:
-            bit = builder.trunc(builder.lshr(args[1], level.index), ir.IntType(1))
+            bit = builder.trunc(builder.lshr(args[2], level.index), ir.IntType(1))
             with builder.if_then(bit):
                 sums = vectors.load(levels, builder.mul(level.index, vectors.index(vectors.lanes)))
                 builder.store(builder.fadd(builder.load(total), sums), total)
-        return vectors.total(builder.load(total))
+        sums = vectors.total(builder.load(total), sig.args[4].literal_value)
+        builder.store(sums, builder.bitcast(target, sums.type.as_pointer()), align=vectors.align)
+        return context.get_dummy_value()
 
-    return like.dtype(size, size, like, lanes), codegen
+    return types.void(size, size, size, like, unit, lanes), codegen

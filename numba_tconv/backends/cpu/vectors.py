@@ -88,14 +88,14 @@ class Vectors:
         )
         return self.builder.icmp_signed("<", lane, bound)
 
-    def total(self, vector):
-        """Return the sum of all lanes, halves added to halves."""
+    def total(self, vector, unit=1):
+        """Return the sum of all lanes, or the vector of those of every second one; halves are added to halves."""
         count = self.lanes
-        while count > 1:
+        while count > unit:
             count //= 2
             halves = [self.shuffle(vector, vector, range(first, first + count)) for first in (0, count)]
             vector = self.builder.fadd(*halves)
-        return self.builder.extract_element(vector, ir.Constant(INT32, 0))
+        return vector if unit > 1 else self.builder.extract_element(vector, ir.Constant(INT32, 0))
 
     def prefetch(self, address):
         """Call the cache line at an address into L2; an address that does not exist is no fault."""
