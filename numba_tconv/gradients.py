@@ -125,8 +125,8 @@ def conv_transpose1d_backward(
     among complex ones has the real part of it.
 
     Two equal calls give equal bits, on any number of threads. Besides the results a call needs a few megabytes for each
-    thread. Reference: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", arXiv:1603.07285,
-    section 4.1.
+    thread, and up to 16 for arrays whose channels are contiguous and not their time. Reference: Dumoulin and Visin, "A
+    guide to convolution arithmetic for deep learning", arXiv:1603.07285, section 4.1.
 
     Examples
     --------
@@ -176,6 +176,7 @@ def gradients(
         asked = {name: shapes[name] for name in EVERYTHING if name in wanted}
         return _on_gpu(shape, g, signals, weight, options.groups, asked, check_stream(stream, x), result)
     check_stream(stream, x)
+    g = backend("cpu.turning").turned(g)
     grad_x = grad_weight = grad_bias = None
     if "x" in wanted:
         grad_x = np.empty(x.shape, like(x))
@@ -183,7 +184,13 @@ def gradients(
         backend("cpu.backward").input_gradient(shape, g, weight, out, groups=options.groups, dtype=dtype)
     if "weight" in wanted:
         grad_weight = backend("cpu.backward").weight_gradient(
-            shape, g, signals, weight.shape, groups=options.groups, dtype=dtype, out_dtype=like(weight)
+            shape,
+            g,
+            backend("cpu.turning").turned(signals),
+            weight.shape,
+            groups=options.groups,
+            dtype=dtype,
+            out_dtype=like(weight),
         )
     if "bias" in wanted:
         grad_bias = backend("cpu.backward").bias_gradient(g, dtype, result)

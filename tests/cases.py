@@ -98,6 +98,11 @@ def _unaligned(array: np.ndarray) -> np.ndarray:
     return view
 
 
+def _channels_side_by_side(array: np.ndarray) -> np.ndarray:
+    axes = max(array.ndim - 2, 0), -1
+    return array.swapaxes(*axes).copy().swapaxes(*axes)
+
+
 def _read_only(array: np.ndarray) -> np.ndarray:
     copy = array.copy()
     copy.flags.writeable = False
@@ -111,6 +116,7 @@ WRITABLE_LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "stepped": _stepped,
     "embedded": _embedded,
     "fortran": lambda array: array.copy(order="F"),
+    "channels side by side": _channels_side_by_side,
 }
 LAYOUTS = WRITABLE_LAYOUTS | {
     "read-only": _read_only,
@@ -442,6 +448,24 @@ LARGE = {
     "direct, shares of filters": Case(1, 1, 96, 48, 4, 256, 2, padding=1),
     "direct, strided arrays": Case(3, 1, 24, 20, 8, 400, 4, padding=3, x_layout="stepped", out_layout="reversed"),
     "direct, arrays in a frame": Case(3, 1, 24, 20, 8, 400, 4, padding=3, x_layout="embedded", out_layout="embedded"),
+    "panels, turned": Case(2, 1, 40, 48, 7, 301, 2, padding=3, x_layout="channels side by side", bias_dtype="float32"),
+    "panels, turned, and back": Case(
+        None, 2, 17, 40, 5, 350, 3, dilation=2, x_layout="channels side by side", out_layout="channels side by side"
+    ),
+    "panels, turned, complex": Case(
+        2,
+        1,
+        20,
+        20,
+        8,
+        150,
+        4,
+        x_dtype="complex64",
+        x_layout="channels side by side",
+        bias_dtype="float32",
+        out_layout="channels side by side",
+    ),
+    "fir, turned, double": Case(1, 1, 33, 1, 16, 200, 8, x_dtype="float64", x_layout="channels side by side"),
     "direct, groups": Case(2, 3, 9, 16, 4, 500, 2, padding=(1, 3), weight_layout="fortran", bias_dtype="float32"),
     "direct, taps apart": Case(2, 1, 7, 36, 3, 600, dilation=50, padding=(60, 11)),
     "direct, taps that do not interleave": Case(1, 1, 7, 16, 6, 900, 4, dilation=6, padding=(3, 5)),

@@ -161,6 +161,7 @@ def test_large_cases_are_what_their_names_say(launches, monkeypatch):
         conv_transpose1d(*case.arrays(), **case.options)
         path, work = launches[-1]
         assert path == name.split(",")[0], name
+        assert ("turning" in dict(launches)) == ("turned" in name), name
         assert ("pack" in dict(launches)) == (path == "panels" and "on the way" not in name), name
         is_parallel[path].append(work >= threads.PARALLEL_WORK)
         assert case.channels * geometry.taps_per_branch > 500 or "blocks of channels" not in name

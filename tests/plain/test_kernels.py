@@ -17,6 +17,7 @@ from numba_tconv.backends.cpu import (
     panels,
     rational,
     scatter,
+    turning,
     windows,
 )
 from numba_tconv.backends.cpu.staging import float_to_half, half_to_float
@@ -81,6 +82,18 @@ MORE = {
     "packed on the way, one behind the other": Case(1, 1, 9, 1, 130, 17, 36, dilation=5),
     "packed on the way, complex taps": Case(2, 1, 5, 24, 5, 9, 2, x_dtype="complex64", weight_dtype="complex64"),
     "signals that see no other": Case(2, 5, 1, 1, 5, 70, 2, padding=(2, 1)),
+    "turned": Case(
+        2,
+        1,
+        5,
+        12,
+        4,
+        30,
+        2,
+        x_layout="channels side by side",
+        out_layout="channels side by side",
+        bias_dtype="float32",
+    ),
     "direct": Case(2, 1, 3, 12, 4, 30, 2, padding=(1, 2), bias_dtype="float32"),
     "direct, shares of filters": Case(1, 1, 3, 12, 4, 9, 2),
     "direct, groups": Case(1, 2, 3, 12, 3, 40, dilation=2, x_layout="stepped", out_layout="stepped"),
@@ -111,6 +124,7 @@ def test_more(name, monkeypatch):
         monkeypatch.setattr(module, "LINE_BYTES", 1 << 11)
     monkeypatch.setattr(dots, "WINDOW_NUMBERS", 1 << 10)
     monkeypatch.setattr(depthwise, "MOST_RESULTS", 32)
+    monkeypatch.setattr(turning, "FEWEST_NUMBERS", 1)
     check_forward(MORE[name])
     check_gradients(MORE[name])
 

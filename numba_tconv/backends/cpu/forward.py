@@ -9,7 +9,7 @@ from functools import cache, lru_cache, partial
 
 import numpy as np
 
-from numba_tconv.backends.cpu import direct, fir, panels, scatter, threads
+from numba_tconv.backends.cpu import direct, fir, panels, scatter, threads, turning
 from numba_tconv.backends.cpu.layout import Layout, plan_layout
 from numba_tconv.backends.cpu.pack import Packed, flat_real, pack
 from numba_tconv.backends.cpu.staging import in_parts, part_dtype
@@ -58,6 +58,22 @@ class Call:
             threads.launch(self.kernel, (x, weights, bias, in_parts(out), scratch, numbers), n_workers)
 
 
+class TurnedCall:
+    """A call of arrays whose channels lie side by side: of copies, or by way of one, with time side by side."""
+
+    def __init__(self, call: "Call | TurnedCall", *, turns_out: bool) -> None:
+        self._call = call
+        self._turns_out = turns_out
+        self.takes_packed = call.takes_packed
+
+    def run(self, x: np.ndarray, weights: np.ndarray, bias: np.ndarray, out: np.ndarray) -> None:
+        """Compute `out` of arrays of these shapes."""
+        target = turning.room(out.shape, out.dtype) if self._turns_out else out
+        self._call.run(turning.turned(x), weights, bias, target)
+        if self._turns_out:
+            turning.turn_back(target, out)
+
+
 @lru_cache(maxsize=4096)
 def _call(
     layout: Layout,
@@ -68,8 +84,16 @@ def _call(
     out_dtype: np.dtype,
     out_strides: tuple[int, ...],
     is_packed: bool,
-) -> Call:
+) -> Call | TurnedCall:
     """Choose the path; what is looked up here for every call is the fewest things that decide on it."""
+    x_shape = batch, layout.groups * layout.channels, geometry.length
+    out_shape = batch, layout.groups * layout.filters, geometry.output_length
+    turns_x, turns_out = turning.serves(x_shape, x_strides, x_dtype), turning.serves(out_shape, out_strides, out_dtype)
+    if turns_x or turns_out:
+        x_strides = _turned_strides(x_shape, x_dtype) if turns_x else x_strides
+        out_strides = _turned_strides(out_shape, out_dtype) if turns_out else out_strides
+        call = _call(layout, geometry, batch, x_dtype, x_strides, out_dtype, out_strides, is_packed)
+        return TurnedCall(call, turns_out=turns_out)
     itemsize = layout.dtype.itemsize
     is_plain_x = x_dtype == layout.x_dtype and _is_plain(x_strides, x_dtype, itemsize)
     is_plain_out = out_dtype == layout.out_dtype and _is_plain(out_strides, out_dtype, itemsize)
@@ -135,6 +159,12 @@ def forward_once(
         is_packed = not panels.packs_on_the_way(layout, geometry, batch)
         call = _call(layout, geometry, batch, x.dtype, x.strides, out.dtype, out.strides, is_packed)
         call.run(x, pack(layout, weight) if call.takes_packed else flat_real(layout, weight), bias, out)
+
+
+def _turned_strides(shape: tuple[int, int, int], dtype: np.dtype) -> tuple[int, int, int]:
+    """Return the strides of `turning.room`."""
+    row = turning.row_bytes(shape[2], dtype.itemsize)
+    return shape[1] * row, row, dtype.itemsize
 
 
 def _is_plain(strides: tuple[int, ...], dtype: np.dtype, itemsize: int) -> bool:
