@@ -12,9 +12,9 @@ import numpy as np
 from numba_tconv.backends.cpu import depthwise, dots, grad_weight, grad_x, products, threads, windows
 from numba_tconv.backends.cpu.grad_bias import bias_gradient
 from numba_tconv.backends.cpu.polyphase import Bank
-from numba_tconv.backends.cpu.products import LINE_OF_CACHE, Operands, vectors_of
+from numba_tconv.backends.cpu.products import Operands, vectors_of
 from numba_tconv.backends.cpu.staging import in_parts, part_dtype
-from numba_tconv.backends.cpu.target import host
+from numba_tconv.backends.cpu.target import LINE_OF_CACHE, host
 from numba_tconv.geometry import Geometry
 
 __all__ = ["bias_gradient", "input_gradient", "weight_gradient"]

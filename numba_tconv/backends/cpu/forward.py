@@ -64,7 +64,7 @@ class TurnedCall:
     def __init__(self, call: "Call | TurnedCall", *, turns_out: bool) -> None:
         self._call = call
         self._turns_out = turns_out
-        self.takes_packed = call.takes_packed
+        self.takes_packed: bool = call.takes_packed
 
     def run(self, x: np.ndarray, weights: np.ndarray, bias: np.ndarray, out: np.ndarray) -> None:
         """Compute `out` of arrays of these shapes."""
@@ -153,7 +153,7 @@ def forward_once(
         return
     if scatter.serves(layout, geometry, batch, weight):
         dtypes = part_dtype(x.dtype), layout.dtype, part_dtype(out.dtype)
-        call = _scatter_call(layout, geometry, batch, dtypes, x.dtype.char == "e")
+        call: Call | TurnedCall = _scatter_call(layout, geometry, batch, dtypes, x.dtype.char == "e")
         call.run(x, weight.reshape(-1), bias, out)
     else:
         is_packed = not panels.packs_on_the_way(layout, geometry, batch)

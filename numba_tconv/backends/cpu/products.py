@@ -25,10 +25,10 @@ from numba import literally
 from numba_tconv.backends.cpu import jit
 from numba_tconv.backends.cpu.moves import MOST_WOVEN, copy_windows, deinterleave, prefetch_run, transpose
 from numba_tconv.backends.cpu.staging import is_same_dtype, stage_samples, stage_steps, zero_run
+from numba_tconv.backends.cpu.target import LINE_OF_CACHE
 from numba_tconv.backends.cpu.vectors import address
 from numba_tconv.geometry import Geometry
 
-LINE_OF_CACHE = 64
 # Of the numbers that are summed up between two visits to the accumulators.
 REDUCTION_BYTES = 1024
 # Accumulators, staged rows and staged panels of an item: about a quarter of a megabyte each.

@@ -18,7 +18,7 @@ from numba_tconv.backends.cpu.moves import MOST_WOVEN, deinterleave, interleave,
 from numba_tconv.backends.cpu.pack import Taps
 from numba_tconv.backends.cpu.staging import in_parts, put, stage_every
 from numba_tconv.backends.cpu.sums import VECTORS, list_outputs, sum_outputs
-from numba_tconv.backends.cpu.target import host
+from numba_tconv.backends.cpu.target import LINE_OF_CACHE, host
 from numba_tconv.backends.cpu.turns import take
 from numba_tconv.backends.cpu.vectors import address
 from numba_tconv.geometry import RateChange
@@ -132,7 +132,7 @@ def kernel(dtype):
         x_unit, out_unit, sets, count = problem[X_UNIT], problem[OUT_UNIT], problem[SETS], n_taps * problem[REDUCED]
         units = (x_unit, x_unit, 1) if sets == 1 else (x_unit, 1, x_unit)
         # From a cache line on: vectors that straddle two cost twice.
-        sums = worker * problem[SCRATCH] + -address(scratch) % 64 // itemsize
+        sums = worker * problem[SCRATCH] + -address(scratch) % LINE_OF_CACHE // itemsize
         stage, table = sums + problem[STAGE], worker * problem[ROWS]
         index = take(turns)
         while index < problem[ITEMS]:

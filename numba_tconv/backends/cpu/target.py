@@ -11,6 +11,8 @@ from functools import cache
 import llvmlite.binding as llvm
 from numba.core import config
 
+LINE_OF_CACHE = 64
+
 
 @dataclass(frozen=True)
 class Target:

@@ -11,11 +11,10 @@ from numba import literally, types
 
 from numba_tconv.backends.cpu import jit, threads
 from numba_tconv.backends.cpu.moves import transpose
-from numba_tconv.backends.cpu.target import host
+from numba_tconv.backends.cpu.target import LINE_OF_CACHE, host
 from numba_tconv.backends.cpu.turns import take
 from numba_tconv.backends.cpu.vectors import address
 
-LINE_OF_CACHE = 64
 # Of a copy; larger arrays are taken as they are. A call has two.
 MOST_BYTES = 1 << 23
 # Smaller ones as well: the launch takes as long.
