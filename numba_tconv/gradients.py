@@ -176,24 +176,19 @@ def gradients(
         asked = {name: shapes[name] for name in EVERYTHING if name in wanted}
         return _on_gpu(shape, g, signals, weight, options.groups, asked, check_stream(stream, x), result)
     check_stream(stream, x)
-    g = backend("cpu.turning").turned(g)
+    cpu = backend("cpu.backward")
+    g = cpu.turned(g)
     grad_x = grad_weight = grad_bias = None
     if "x" in wanted:
         grad_x = np.empty(x.shape, like(x))
-        out = grad_x.reshape(signals.shape)
-        backend("cpu.backward").input_gradient(shape, g, weight, out, groups=options.groups, dtype=dtype)
+        cpu.input_gradient(shape, g, weight, grad_x.reshape(signals.shape), groups=options.groups, dtype=dtype)
     if "weight" in wanted:
-        grad_weight = backend("cpu.backward").weight_gradient(
-            shape,
-            g,
-            backend("cpu.turning").turned(signals),
-            weight.shape,
-            groups=options.groups,
-            dtype=dtype,
-            out_dtype=like(weight),
+        signals = cpu.turned(signals)
+        grad_weight = cpu.weight_gradient(
+            shape, g, signals, weight.shape, groups=options.groups, dtype=dtype, out_dtype=like(weight)
         )
     if "bias" in wanted:
-        grad_bias = backend("cpu.backward").bias_gradient(g, dtype, result)
+        grad_bias = cpu.bias_gradient(g, dtype, result)
     return Gradients(grad_x, grad_weight, grad_bias)
 
 

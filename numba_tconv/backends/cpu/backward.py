@@ -15,9 +15,10 @@ from numba_tconv.backends.cpu.polyphase import Bank
 from numba_tconv.backends.cpu.products import Operands, vectors_of
 from numba_tconv.backends.cpu.staging import in_parts, part_dtype
 from numba_tconv.backends.cpu.target import LINE_OF_CACHE, host
+from numba_tconv.backends.cpu.turning import turned
 from numba_tconv.geometry import Geometry
 
-__all__ = ["bias_gradient", "input_gradient", "weight_gradient"]
+__all__ = ["bias_gradient", "input_gradient", "turned", "weight_gradient"]
 
 # Multiply-adds that take as long as a group of the weight takes whatever its size, 150 ns.
 WORK_OF_GROUP = 1 << 12

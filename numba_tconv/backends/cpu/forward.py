@@ -90,8 +90,8 @@ def _call(
     out_shape = batch, layout.groups * layout.filters, geometry.output_length
     turns_x, turns_out = turning.serves(x_shape, x_strides, x_dtype), turning.serves(out_shape, out_strides, out_dtype)
     if turns_x or turns_out:
-        x_strides = _turned_strides(x_shape, x_dtype) if turns_x else x_strides
-        out_strides = _turned_strides(out_shape, out_dtype) if turns_out else out_strides
+        x_strides = turning.room_strides(x_shape, x_dtype) if turns_x else x_strides
+        out_strides = turning.room_strides(out_shape, out_dtype) if turns_out else out_strides
         call = _call(layout, geometry, batch, x_dtype, x_strides, out_dtype, out_strides, is_packed)
         return TurnedCall(call, turns_out=turns_out)
     itemsize = layout.dtype.itemsize
@@ -159,12 +159,6 @@ def forward_once(
         is_packed = not panels.packs_on_the_way(layout, geometry, batch)
         call = _call(layout, geometry, batch, x.dtype, x.strides, out.dtype, out.strides, is_packed)
         call.run(x, pack(layout, weight) if call.takes_packed else flat_real(layout, weight), bias, out)
-
-
-def _turned_strides(shape: tuple[int, int, int], dtype: np.dtype) -> tuple[int, int, int]:
-    """Return the strides of `turning.room`."""
-    row = turning.row_bytes(shape[2], dtype.itemsize)
-    return shape[1] * row, row, dtype.itemsize
 
 
 def _is_plain(strides: tuple[int, ...], dtype: np.dtype, itemsize: int) -> bool:

@@ -373,7 +373,7 @@ def decimate_run(typingctx, source, taps, target, counts, like, n, lanes):
     """`target[i] = sum_{k<K} taps[k] * source[i*n + k]` for `i < count` and `n <= MOST_WOVEN`; `counts = (count, K)`.
 
     Addresses of numbers of the dtype of `like`. Neighbouring outputs are sorted from their samples in registers, anew
-    for every n taps. Of the source whole vectors are read: `n*(count + K//n)`, with the count rounded up to lanes.
+    for every n taps. Of the source whole vectors are read: `n*(count + (K-1)//n)` numbers, count rounded up to lanes.
     """
     size = types.intp
     sig = types.void(size, size, size, counts, like, size, lanes)

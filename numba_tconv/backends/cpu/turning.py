@@ -75,19 +75,18 @@ def turned(array: np.ndarray) -> np.ndarray:
     return copy
 
 
-def row_bytes(length: int, itemsize: int) -> int:
-    """Return the bytes of a row of `room`: cache lines, an odd number of them, or rows would meet in one set."""
-    return (-(-length * itemsize // LINE_OF_CACHE) | 1) * LINE_OF_CACHE
+def room_strides(shape: tuple[int, int, int], dtype: np.dtype) -> tuple[int, int, int]:
+    """Return the strides of `room`: rows are an odd number of cache lines, or would meet in one set of the cache."""
+    _, channels, length = shape
+    row = (-(-length * dtype.itemsize // LINE_OF_CACHE) | 1) * LINE_OF_CACHE
+    return channels * row, row, dtype.itemsize
 
 
 def room(shape: tuple[int, int, int], dtype: np.dtype) -> np.ndarray:
     """Return a new array with time side by side, whose rows begin with a cache line."""
-    batch, channels, length = shape
-    row = row_bytes(length, dtype.itemsize)
-    memory = np.empty(batch * channels * row + LINE_OF_CACHE, np.uint8)
-    begin = -memory.ctypes.data % LINE_OF_CACHE
-    rows = memory[begin : begin + batch * channels * row].view(dtype)
-    return rows.reshape(batch, channels, row // dtype.itemsize)[..., :length]
+    strides = room_strides(shape, dtype)
+    memory = np.empty(shape[0] * strides[0] + LINE_OF_CACHE, np.uint8)
+    return np.ndarray(shape, dtype, memory, -memory.ctypes.data % LINE_OF_CACHE, strides)
 
 
 def turn_back(source: np.ndarray, target: np.ndarray) -> None:
