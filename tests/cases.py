@@ -395,6 +395,10 @@ LARGE = {
         3, 2, filter_size=33, length=7001, stride=4, x_layout="embedded", out_layout="embedded"
     ),
     "fir, depthwise": Case(2, 32, filter_size=4, length=9000, stride=2, padding=1),
+    "fir, depthwise, few samples": Case(40, 33, filter_size=7, length=5, stride=3, padding=(2, 3)),
+    "fir, depthwise, few samples, complex": Case(
+        40, 33, filter_size=7, length=5, stride=3, x_dtype="complex64", x_layout="stepped", out_layout="stepped"
+    ),
     "fir, many channels": Case(1, 1, 150, filter_size=6, length=3000, stride=2, padding="same"),
     "fir, taps that do not interleave": Case(1, 1, 2, filter_size=15, length=40_000, stride=2, dilation=3),
     "fir, double": Case(2, filter_size=31, length=20_000, stride=2, x_dtype="float64", weight_dtype="float64"),

@@ -151,6 +151,22 @@ def fir_tile(X, W, w0, counts, bias, B, out, sums, first, last, F, S, V, lanes, 
         run[:] = rows[f].reshape(S, -1, unit).transpose(1, 0, 2).ravel()
 
 
+def fir_edge(X, W, w0, counts, bias, b0, out, sums, first, last, S, lanes, unit, parts):
+    (x, x_i, x_j, x_from, x_to), (n_i, n_j), (out, out_from, out_to), size = X, counts, out, W.itemsize
+    # What exists of the samples stands among zeros, and what exists of the run is copied out of all of it.
+    reach = (n_j - 1) * -x_j
+    samples, run = np.zeros((n_i, reach + lanes), W.dtype), np.zeros(S * lanes, W.dtype)
+    begin, end = max(x_from, -reach), min(x_to, lanes)
+    for i in range(n_i if begin < end else 0):
+        samples[i, reach + begin : reach + end] = view(x + (i * x_i + begin) * size, end - begin, W.dtype)
+    places = address(samples) + reach * size, reach + lanes, x_j
+    target = (address(run), 0)
+    fir_tile(places, W, w0, counts, bias, (b0, 0), target, sums, first, last, 1, S, 1, lanes, unit, parts, False)
+    begin, end = max(out_from, 0), min(out_to, S * lanes)
+    if last and begin < end:
+        view(out + begin * size, end - begin, W.dtype)[:] = run[begin:end]
+
+
 def _rows(source, step, count, like, lanes):
     return np.array([view(source + i * step * like.itemsize, lanes, like.dtype) for i in range(count)])
 

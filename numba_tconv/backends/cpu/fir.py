@@ -3,8 +3,9 @@
     row[branch, q] = bias + sum_{c, j} tap[c, j, branch] * x[c, q - step*j]
 
 An item is one block of rows of one filter and signal. Its tiles read the caller's samples and write the caller's
-output in place wherever both are plain (contiguous in time, of the dtype that is computed in); tiles at a border, and
-all tiles of other arrays, go through scratch: zeros around the signal on the way in, the crop on the way out.
+output in place wherever both are plain (contiguous in time, of the dtype that is computed in); where a signal or its
+output begins and ends, a vector of rows at a time, by masks. Other arrays go through scratch: zeros around the signal
+on the way in, the crop on the way out.
 
 With real taps and pairs contiguous in time, a complex signal is one real signal of twice the samples, whose lanes are
 woven in units of two.
@@ -16,7 +17,7 @@ from numba_tconv.backends.cpu import jit
 from numba_tconv.backends.cpu.layout import Layout
 from numba_tconv.backends.cpu.staging import copy_bytes, put, stage_samples
 from numba_tconv.backends.cpu.target import host
-from numba_tconv.backends.cpu.tile import fir_tile
+from numba_tconv.backends.cpu.tile import fir_edge, fir_tile
 from numba_tconv.backends.cpu.turns import take
 from numba_tconv.backends.cpu.vectors import address
 from numba_tconv.geometry import Geometry
@@ -31,6 +32,11 @@ CHANNELS_AT_ONCE = 8
 BLOCK_ROWS = 4096
 STAGE_SIZE = 1 << 13
 SUMS_SIZE = 1 << 15
+# A turn is one block of rows, or as many short signals as have so many rows together: with a turn for each, two threads
+# spent more on the counter of turns than on signals of 16 samples.
+ROWS_OF_TURN = 4096
+# Multiply-adds that take as long as a signal takes whatever its length: 20 ns.
+WORK_OF_SIGNAL = 1 << 10
 
 # What the direct path needs as well, then what is the FIR path's own.
 (
@@ -38,7 +44,7 @@ SUMS_SIZE = 1 << 15
     CHANNELS, REDUCED, IS_MERGED, TAPS, STEP, HALO, STAGE_ROW, FILTERS, BRANCHES, PARTS,
     STRIDE, DILATION, LEFT, OUTPUT_LENGTH, SCRATCH, IS_PLAIN_OUT, COMMON,
 ) = range(25)  # fmt: skip
-AT_ONCE, ALL_FILTERS, SUMS, IS_PLAIN_X = range(COMMON, COMMON + 4)
+AT_ONCE, ALL_FILTERS, SUMS, IS_PLAIN_X, ITEMS_OF_TURN = range(COMMON, COMMON + 5)
 
 
 @jit.helper
@@ -77,59 +83,70 @@ def kernel(x_dtype, dtype, out_dtype, S, unit, parts):
     """Return the compiled kernel `(x, taps, bias, out, scratch, problem, turns, worker)`."""
     lanes, V = host().lanes(dtype.itemsize), host().fir_vectors(S)
     tile_rows, tile_size, itemsize = V * lanes // unit, S * V * lanes, dtype.itemsize
+    few_rows = lanes // unit
 
     def run(x, taps, bias, out, scratch, problem, turns, worker):
-        halo, step, length = problem[HALO], problem[STEP], problem[LENGTH]
+        halo, step = problem[HALO], problem[STEP] * unit
+        signals_of_batch = problem[SIGNALS] // out.shape[0]
         is_plain_x, is_plain_out = problem[IS_PLAIN_X], problem[IS_PLAIN_OUT]
         spill = worker * problem[SCRATCH]
         stage = spill + tile_size
-        index = take(turns)
-        while index < problem[ITEMS]:
-            item, row_block = divmod(index, problem[ROW_BLOCKS])
+        turn = take(turns) * problem[ITEMS_OF_TURN]
+        while turn < problem[ITEMS]:
+            item, row_block = divmod(turn, problem[ROW_BLOCKS])
             signal, f = divmod(item, problem[ALL_FILTERS])
-            n, part = divmod(signal, problem[SIGNALS] // out.shape[0])
-            group = f // problem[FILTERS]
-            first = problem[FIRST_ROW] + row_block * problem[BLOCK_OF_ROWS]
-            last = min(problem[FIRST_ROW] + problem[ROWS], first + problem[BLOCK_OF_ROWS])
-            x_start = address(x) + n * x.strides[0] + group * problem[CHANNELS] * x.strides[1]
-            out_start = address(out) + n * out.strides[0] + f * out.strides[1]
-            spilled = address(scratch) + spill * itemsize
-            for channel in range(0, problem[REDUCED], problem[AT_ONCE]):
-                channels = channel, min(problem[AT_ONCE], problem[REDUCED] - channel)
-                is_first, is_last = channel == 0, channel + channels[1] == problem[REDUCED]
-                staged_from = first - halo
-                if not is_plain_x:
-                    count = last - first + tile_rows + halo
-                    stage_channels(x, scratch, stage, problem, n, group, part, staged_from, count, unit, channels)
-                sums = spilled + problem[SUMS] * itemsize
-                for row in range(first, last, tile_rows):
-                    produced = (problem[STRIDE] * row - problem[LEFT]) * parts
-                    fits = produced >= 0 and produced + tile_size <= problem[OUTPUT_LENGTH] * parts
-                    if is_plain_x and row >= halo and row + tile_rows <= length:
-                        source = x_start + channel * x.strides[1] + row * unit * itemsize
-                        channel_step = x.strides[1] // itemsize
+            for _ in range(min(problem[ITEMS_OF_TURN], problem[ITEMS] - turn)):
+                n, part = divmod(signal, signals_of_batch) if signals_of_batch > 1 else (signal, 0)
+                group = f // problem[FILTERS] if problem[FILTERS] > 1 else f
+                first = problem[FIRST_ROW] + row_block * problem[BLOCK_OF_ROWS]
+                last = min(problem[FIRST_ROW] + problem[ROWS], first + problem[BLOCK_OF_ROWS])
+                x_start = address(x) + n * x.strides[0] + group * problem[CHANNELS] * x.strides[1]
+                out_start = address(out) + n * out.strides[0] + f * out.strides[1]
+                spilled, b0 = address(scratch) + spill * itemsize, f * problem[PARTS] + part
+                for channel in range(0, problem[REDUCED], problem[AT_ONCE]):
+                    channels = channel, min(problem[AT_ONCE], problem[REDUCED] - channel)
+                    is_first, is_last = channel == 0, channel + channels[1] == problem[REDUCED]
+                    w0, counts = (f * problem[REDUCED] + channel) * problem[TAPS] * S, (channels[1], problem[TAPS])
+                    if is_plain_x:
+                        source, channel_step = x_start + channel * x.strides[1], x.strides[1] // itemsize
+                        begin, end = 0, problem[LENGTH]
                     else:
-                        if is_plain_x:
-                            staged_from = row - halo
-                            count = tile_rows + halo
-                            stage_channels(
-                                x, scratch, stage, problem, n, group, part, staged_from, count, unit, channels
-                            )
-                        source = address(scratch) + (stage + (row - staged_from) * unit) * itemsize
-                        channel_step = problem[STAGE_ROW]
-                    is_inside = is_plain_out and fits
-                    fir_tile(
-                        (source, channel_step, -step * unit),
-                        taps, (f * problem[REDUCED] + channel) * problem[TAPS] * S, (channels[1], problem[TAPS]),
-                        bias, (f * problem[PARTS] + part, 0),
-                        (out_start + produced * itemsize if is_inside else spilled, 0),
-                        sums, is_first, is_last, 1, S, V, lanes, unit, parts, False,
-                    )  # fmt: skip
-                    sums += tile_size * itemsize
-                    if is_last and not is_inside:
-                        rows = min(tile_rows, last - row)
-                        store_spilled(out, scratch, spill, problem, n, f, part, row, rows, tile_size, parts)
-            index = take(turns)
+                        begin, end = first - halo, last + few_rows
+                        stage_channels(x, scratch, stage, problem, n, group, part, begin, end - begin, unit, channels)
+                        source, channel_step = address(scratch) + (stage - begin * unit) * itemsize, problem[STAGE_ROW]
+                    sums = spilled + problem[SUMS] * itemsize
+                    row = first
+                    while row < last:
+                        produced = (problem[STRIDE] * row - problem[LEFT]) * parts
+                        target, out_from, out_to = spilled, 0, tile_size
+                        if is_plain_out:
+                            target = out_start + produced * itemsize
+                            out_from, out_to = -produced, problem[OUTPUT_LENGTH] * parts - produced
+                        is_whole = row - halo >= begin and row + tile_rows <= min(end, last)
+                        is_whole = is_whole and out_from <= 0 and out_to >= tile_size
+                        rows = tile_rows if is_whole else few_rows
+                        at = source + row * unit * itemsize
+                        if is_whole:
+                            fir_tile(
+                                (at, channel_step, -step), taps, w0, counts, bias, (b0, 0), (target, 0), sums,
+                                is_first, is_last, 1, S, V, lanes, unit, parts, False,
+                            )  # fmt: skip
+                        else:
+                            fir_edge(
+                                (at, channel_step, -step, (begin - row) * unit, (end - row) * unit), taps, w0, counts,
+                                bias, b0, (target, out_from, out_to), sums, is_first, is_last, S, lanes, unit, parts,
+                            )  # fmt: skip
+                        if is_last and not is_plain_out:
+                            count = min(rows, last - row)
+                            store_spilled(out, scratch, spill, problem, n, f, part, row, count, count * S * unit, parts)
+                        sums += rows * S * unit * itemsize
+                        row += rows
+                row_block += 1
+                if row_block == problem[ROW_BLOCKS]:
+                    row_block, f = 0, f + 1
+                if f == problem[ALL_FILTERS]:
+                    f, signal = 0, signal + 1
+            turn = take(turns) * problem[ITEMS_OF_TURN]
 
     return jit.compile_kernel(run, jit.kernel_arguments(x_dtype, dtype, out_dtype))
 
@@ -192,14 +209,14 @@ def problem(
     tiles = max(1, -(-block_of_rows // tile_rows))
     block_of_rows = tiles * tile_rows
     row_blocks = -(-geometry.rows // block_of_rows)
-    # A tile more than is computed, for the last one; of what is read in place, a tile at a border.
-    staged_rows = tile_rows if is_plain_x else block_of_rows + tile_rows
-    stage_row = (-(-(staged_rows + geometry.halo) * unit // 16) | 1) * 16
+    items = signals * filters * row_blocks
+    staged_rows = 0 if is_plain_x else block_of_rows + lanes // unit + geometry.halo
+    stage_row = (-(-staged_rows * unit // 16) | 1) * 16
     tile_size = rows_of_filter * vectors * lanes
     sums = tile_size + at_once * stage_row
     scratch = sums + (tiles * tile_size if at_once < layout.reduced_channels else 0)
     values = integers_of(layout, geometry, unit, is_half=is_half, is_plain_out=is_plain_out) | {
-        ITEMS: signals * filters * row_blocks,
+        ITEMS: items,
         ROW_BLOCKS: row_blocks,
         BLOCK_OF_ROWS: block_of_rows,
         SIGNALS: signals,
@@ -209,5 +226,6 @@ def problem(
         ALL_FILTERS: filters,
         SUMS: sums,
         IS_PLAIN_X: is_plain_x,
+        ITEMS_OF_TURN: max(1, min(ROWS_OF_TURN // block_of_rows, items // (8 * n_workers))),
     }
     return np.array([int(values[k]) for k in range(len(values))], np.int64), scratch

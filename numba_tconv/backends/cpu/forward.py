@@ -112,6 +112,7 @@ def _call(
         kernel = fir.kernel(*dtypes, layout.filter_lanes, unit, fir.own_parts(layout, unit))
         is_read_in_place = is_plain_x and layout.x_parts == unit
         problem = partial(fir.problem, layout, geometry, batch, unit=unit, is_plain_x=is_read_in_place, **flags)
+        work += batch * layout.signals * layout.groups * layout.filters * fir.WORK_OF_SIGNAL
     else:
         vectors = layout.width // host().lanes(itemsize)
         kernel = panels.kernel(*dtypes, vectors, is_packed)

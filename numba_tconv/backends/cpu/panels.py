@@ -340,6 +340,8 @@ def _split(layout: Layout, total_rows: int, n_workers: int) -> tuple[int, int, i
             row_blocks = min(-(-row_blocks // n_workers) * n_workers, most)
         if groups * row_blocks % n_workers:
             lane_groups = min(blocks, -(-lane_groups // n_workers) * n_workers)
+        if groups * row_blocks * lane_groups < n_workers:
+            row_blocks = min(n_workers, -(-total_rows // tile))
     block_of_rows = -(-total_rows // row_blocks)
     if row_blocks > 1:
         block_of_rows = -(-block_of_rows // tile) * tile

@@ -15,14 +15,16 @@ from numba_tconv.backends.cpu.moves import for_each_count
 from numba_tconv.backends.cpu.vectors import Vectors, data_of
 
 
-def _accumulate(vectors, rows, columns, counts, accumulators, ahead=None, b_ahead=None):
+def _accumulate(vectors, rows, columns, counts, accumulators, ahead=None, b_ahead=None, load=None):
     """Emit the two reduction loops: `acc[r][v] += A[a_r + i*a_i + j*a_j] * B[b_v + i*b_i + j*b_j]`.
 
     `rows` is `(pointer, offset of every row r, step of i, step of j)`, `columns` the same for the vectors v. `counts`
     are the trip counts of i and j. Meanwhile lines travel into L2: for every i those from `ahead` on, (address or 0 for
-    none, step of i in bytes, lines), and for every j those `b_ahead` numbers behind B.
+    none, step of i in bytes, lines), and for every j those `b_ahead` numbers behind B. `load(pointer, offset, place)`
+    emits a vector of B otherwise than as it stands there, where `place` is how far it lies behind `i*b_i`.
     """
     builder = vectors.builder
+    load = load or (lambda pointer, offset, place: vectors.load(pointer, offset))
     (a, a_rs, a_i, a_j), (b, b_vs, b_i, b_j) = rows, columns
     with cgutils.for_range(builder, counts[0]) as outer:
         a1 = builder.mul(outer.index, a_i)
@@ -35,12 +37,13 @@ def _accumulate(vectors, rows, columns, counts, accumulators, ahead=None, b_ahea
                     vectors.prefetch(builder.add(line, builder.mul(lines.index, vectors.index(64))))
         with cgutils.for_range(builder, counts[1]) as inner:
             a2 = builder.add(a1, builder.mul(inner.index, a_j))
-            b2 = builder.add(b1, builder.mul(inner.index, b_j))
+            place = builder.mul(inner.index, b_j)
+            b2 = builder.add(b1, place)
             if b_ahead is not None:
                 for b_v in b_vs:
                     line = builder.gep(b, [builder.add(builder.add(b2, b_ahead), b_v)])
                     vectors.prefetch(builder.ptrtoint(line, vectors.intp))
-            lanes = [vectors.load(b, builder.add(b2, b_v)) for b_v in b_vs]
+            lanes = [load(b, builder.add(b2, b_v), builder.add(place, b_v)) for b_v in b_vs]
             for a_r, row in zip(a_rs, accumulators, strict=True):
                 scalar = vectors.splat(builder.load(builder.gep(a, [builder.add(a2, a_r)])))
                 for vector, slot in zip(lanes, row, strict=True):
@@ -164,6 +167,66 @@ def panel_pair(typingctx, scratch, A, B, counts, D, first, b_ahead, R, V, lanes)
     return sig, codegen
 
 
+def _fir_rows(vectors, samples, taps, counts, biases, runs, sums, flags, shape, load=None, store=None):
+    """Emit what `fir_tile` describes: `shape` is (F, S, V, unit, whether the bias comes last), `flags` (first, last).
+
+    `samples` is (pointer, x_i, x_j), `taps` (pointer, offset), `biases` (pointer, the numbers of every filter), `runs`
+    (pointer, step of filters). `load` is that of `_accumulate`, `store(value, pointer, offset)` writes woven vectors.
+    """
+    builder, n_lanes = vectors.builder, vectors.lanes
+    n_filters, n_rows, n_vectors, n_unit, is_bias_last = shape
+    (x, x_i, x_j), (w, w0), (n_i, n_j), (out, o_f), (first, last) = samples, taps, counts, runs, flags
+    filters = [vectors.index(f) for f in range(n_filters)]
+    tiles = [
+        [[cgutils.alloca_once(builder, vectors.type) for _ in range(n_vectors)] for _ in range(n_rows)] for _ in filters
+    ]
+    acc = [row for tile in tiles for row in tile]
+    slots = [slot for row in acc for slot in row]
+    places = [vectors.index(k * n_lanes) for k in range(len(slots))]
+
+    def bias_of(f):
+        """Emit the vectors that belong to the rows of a filter in turn."""
+        b, numbers = biases
+        pair = [vectors.splat(builder.load(builder.gep(b, [number]))) for number in numbers(f)]
+        return vectors.weave(pair, 1)[:1] if n_unit == 2 else pair
+
+    with builder.if_else(first) as (begin, go_on):
+        with begin:
+            for f, tile in zip(filters, tiles, strict=True):
+                added = [ir.Constant(vectors.type, None)] if is_bias_last else bias_of(f)
+                for r, row in enumerate(tile):
+                    for slot in row:
+                        builder.store(added[r % len(added)], slot)
+        with go_on:
+            for slot, place in zip(slots, places, strict=True):
+                builder.store(vectors.load(sums, place), slot)
+    filled = builder.mul(n_j, vectors.index(n_rows))
+    rows = [
+        builder.add(builder.add(w0, builder.mul(f, filled)), vectors.index(r)) for f in filters for r in range(n_rows)
+    ]
+    _accumulate(
+        vectors,
+        (w, rows, builder.mul(filled, vectors.index(n_filters)), vectors.index(n_rows)),
+        (x, [vectors.index(v * n_lanes) for v in range(n_vectors)], x_i, x_j),
+        (n_i, n_j),
+        acc,
+        load=load,
+    )
+    with builder.if_else(last) as (end, leave):
+        with end:
+            for f, tile in zip(filters, tiles, strict=True):
+                added, run = bias_of(f), builder.gep(out, [builder.mul(f, o_f)])
+                for v in range(n_vectors):
+                    woven = [builder.load(row[v]) for row in tile]
+                    if is_bias_last:
+                        woven = [builder.fadd(row, added[r % len(added)]) for r, row in enumerate(woven)]
+                    for k, vector in enumerate(vectors.weave(woven, n_unit)):
+                        (store or vectors.store)(vector, run, vectors.index((v * n_rows + k) * n_lanes))
+        with leave:
+            for slot, place in zip(slots, places, strict=True):
+                vectors.store(builder.load(slot), sums, place)
+
+
 @intrinsic(prefer_literal=True)
 def fir_tile(typingctx, X, W, w0, counts, bias, B, out, sums, first, last, F, S, V, lanes, unit, parts, bias_last):
     """S rows of time for each of F filters, woven into F runs of `S*V*lanes` outputs.
@@ -186,64 +249,51 @@ def fir_tile(typingctx, X, W, w0, counts, bias, B, out, sums, first, last, F, S,
         )
         vectors = Vectors(context, builder, context.get_value_type(sig.args[1].dtype), n_lanes)
         w, b = (data_of(context, builder, sig, args, k) for k in (1, 4))
-        (x, x_i, x_j), (n_i, n_j), (b0, b_f), (out, o_f) = (
-            cgutils.unpack_tuple(builder, args[k]) for k in (0, 3, 5, 6)
+        (x, *steps), counts, (b0, b_f), (out, o_f) = (cgutils.unpack_tuple(builder, args[k]) for k in (0, 3, 5, 6))
+        x, out, sums = (builder.inttoptr(place, vectors.scalar.as_pointer()) for place in (x, out, args[7]))
+
+        def numbers(f):
+            at = builder.add(b0, builder.mul(f, b_f))
+            return [builder.add(at, vectors.index(part)) for part in range(n_parts)]
+
+        _fir_rows(
+            vectors, (x, *steps), (w, args[2]), counts, (b, numbers), (out, o_f), sums, args[8:10],
+            (n_filters, n_rows, n_vectors, n_unit, is_bias_last),
+        )  # fmt: skip
+        return context.get_dummy_value()
+
+    return sig, codegen
+
+
+@intrinsic(prefer_literal=True)
+def fir_edge(typingctx, X, W, w0, counts, bias, b0, out, sums, first, last, S, lanes, unit, parts):
+    """Do what `fir_tile` does for one filter and vector, where a signal or its output begins or ends.
+
+    `X = (address of x, x_i, x_j, begin, end)`: of the numbers `j*x_j + v`, those from `begin` on and before `end` exist
+    and the others are zero. `out = (address, begin, end)`: of the run, so much is written.
+    """
+    size, flag = types.intp, types.boolean
+    sig = types.void(X, W, size, counts, bias, size, out, size, flag, flag, S, lanes, unit, parts)
+
+    def codegen(context, builder, sig, args):
+        n_rows, n_lanes, n_unit, n_parts = (sig.args[k].literal_value for k in range(10, 14))
+        vectors = Vectors(context, builder, context.get_value_type(sig.args[1].dtype), n_lanes)
+        w, b = (data_of(context, builder, sig, args, k) for k in (1, 4))
+        (x, x_i, x_j, x_from, x_to), counts, (out, out_from, out_to) = (
+            cgutils.unpack_tuple(builder, args[k]) for k in (0, 3, 6)
         )
         x, out, sums = (builder.inttoptr(place, vectors.scalar.as_pointer()) for place in (x, out, args[7]))
-        filters = [vectors.index(f) for f in range(n_filters)]
-        tiles = [
-            [[cgutils.alloca_once(builder, vectors.type) for _ in range(n_vectors)] for _ in range(n_rows)]
-            for _ in filters
-        ]
-        acc = [row for tile in tiles for row in tile]
-        slots = [slot for row in acc for slot in row]
-        places = [vectors.index(k * n_lanes) for k in range(len(slots))]
 
-        def biases(f):
-            """Emit the vectors that belong to the rows of a filter in turn."""
-            at = builder.add(b0, builder.mul(f, b_f))
-            pair = [
-                vectors.splat(builder.load(builder.gep(b, [builder.add(at, vectors.index(part))])))
-                for part in range(n_parts)
-            ]
-            return vectors.weave(pair, 1)[:1] if n_unit == 2 else pair
+        def mask(begin, end, place):
+            return vectors.between(builder.sub(begin, place), builder.sub(end, place))
 
-        with builder.if_else(args[8]) as (begin, go_on):
-            with begin:
-                for f, tile in zip(filters, tiles, strict=True):
-                    added = [ir.Constant(vectors.type, None)] if is_bias_last else biases(f)
-                    for r, row in enumerate(tile):
-                        for slot in row:
-                            builder.store(added[r % len(added)], slot)
-            with go_on:
-                for slot, place in zip(slots, places, strict=True):
-                    builder.store(vectors.load(sums, place), slot)
-        filled = builder.mul(n_j, vectors.index(n_rows))
-        taps = [
-            builder.add(builder.add(args[2], builder.mul(f, filled)), vectors.index(r))
-            for f in filters
-            for r in range(n_rows)
-        ]
-        _accumulate(
-            vectors,
-            (w, taps, builder.mul(filled, vectors.index(n_filters)), vectors.index(n_rows)),
-            (x, [vectors.index(v * n_lanes) for v in range(n_vectors)], x_i, x_j),
-            (n_i, n_j),
-            acc,
-        )
-        with builder.if_else(args[9]) as (end, leave):
-            with end:
-                for f, tile in zip(filters, tiles, strict=True):
-                    added, run = biases(f), builder.gep(out, [builder.mul(f, o_f)])
-                    for v in range(n_vectors):
-                        rows = [builder.load(row[v]) for row in tile]
-                        if is_bias_last:
-                            rows = [builder.fadd(row, added[r % len(added)]) for r, row in enumerate(rows)]
-                        for k, vector in enumerate(vectors.weave(rows, n_unit)):
-                            vectors.store(vector, run, vectors.index((v * n_rows + k) * n_lanes))
-            with leave:
-                for slot, place in zip(slots, places, strict=True):
-                    vectors.store(builder.load(slot), sums, place)
+        _fir_rows(
+            vectors, (x, x_i, x_j), (w, args[2]), counts,
+            (b, lambda f: [builder.add(args[5], vectors.index(part)) for part in range(n_parts)]),
+            (out, vectors.index(0)), sums, args[8:10], (1, n_rows, 1, n_unit, False),
+            lambda pointer, offset, place: vectors.load_some(pointer, offset, mask(x_from, x_to, place)),
+            lambda value, pointer, place: vectors.store_some(value, pointer, place, mask(out_from, out_to, place)),
+        )  # fmt: skip
         return context.get_dummy_value()
 
     return sig, codegen

@@ -88,6 +88,20 @@ class Vectors:
         )
         return self.builder.icmp_signed("<", lane, bound)
 
+    def between(self, begin, end):
+        """Return the mask of the lanes from `begin` on and before `end`, which may lie outside the vector."""
+        builder, lanes = self.builder, range(self.lanes)
+        none, all_lanes = self.index(0), self.index(self.lanes)
+        bounds = []
+        for place in (begin, end):  # as numbers of 32 bits, for a comparison of half as many registers
+            place = builder.select(builder.icmp_signed("<", place, none), none, place)
+            place = builder.select(builder.icmp_signed(">", place, all_lanes), all_lanes, place)
+            vector = ir.Constant(ir.VectorType(INT32, self.lanes), ir.Undefined)
+            vector = builder.insert_element(vector, builder.trunc(place, INT32), ir.Constant(INT32, 0))
+            bounds.append(self.shuffle(vector, vector, [0] * self.lanes))
+        lane = ir.Constant(ir.VectorType(INT32, self.lanes), list(lanes))
+        return builder.and_(builder.icmp_signed(">=", lane, bounds[0]), builder.icmp_signed("<", lane, bounds[1]))
+
     def total(self, vector, unit=1):
         """Return the sum of all lanes, or the vector of those of every second one; halves are added to halves."""
         count = self.lanes
