@@ -420,6 +420,8 @@ LARGE = {
     "panels, blocks of taps": Case(1, 1, 2, 1, 16 * 300, 400, 16, padding=(100, 2000)),
     "panels, blocks of taps far apart": Case(1, 1, 3, 20, 40, 3000, dilation=2000, padding=(70_001, 5)),
     "panels, huge dilation": Case(1, filter_size=3, length=50, dilation=1 << 20),
+    "panels, few samples": Case(130, 1, 50, 40, 4, 1, 2, bias_dtype="float32"),
+    "panels, few samples, cropped": Case(70, 1, 50, 40, 9, 3, 4, padding=(9, 1)),
     "panels, short signals": Case(40, 1, 24, 16, 5, 33, 8, bias_dtype="float32"),
     "panels, short signals, cropped": Case(17, 1, 24, 40, 9, 40, 2, padding=(11, 6)),
     "panels, signals shorter than the filter": Case(40, 1, 24, 40, 25, 9, 4, padding=(10, 11), bias_dtype="float32"),

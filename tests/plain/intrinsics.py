@@ -190,14 +190,14 @@ def deinterleave(source, target, t_step, like, n, lanes):
         view(target + i * t_step * like.itemsize, lanes, like.dtype)[:] = row
 
 
-def weave_tile(D, d0, d_b, d_q, first, rows, bias, b_odd, out, o0, o_f, count, lanes):
+def weave_tile(D, d0, d_b, d_q, first, rows, bias, b_odd, out, o0, o_f, counts, lanes):
     assert first < rows
-    tile = []
-    for i in range(lanes):
+    tile, (count, run) = [], counts
+    for i in range(min(run, lanes)):
         q, b = divmod(first + i, rows)
         tile.append(numbers(D, d0 + q * d_q + b * d_b, lanes) + numbers(D, bias + i % 2 * b_odd, lanes))
     for f in range(count):
-        numbers(out, o0 + f * o_f, lanes)[:] = np.array(tile)[:, f]
+        numbers(out, o0 + f * o_f, len(tile))[:] = np.array(tile)[:, f]
 
 
 def copy_rows(D, d0, d_r, bias, b0, parts, out, o0, o_r, count, run, lanes):
@@ -209,7 +209,7 @@ def copy_rows(D, d0, d_r, bias, b0, parts, out, o0, o_r, count, run, lanes):
 
 
 def copy_windows(source, s_w, target, t_w, count, run, like, lanes):
-    for w in range(count):
+    for w in range(count if run else 0):
         samples = view(source + w * s_w * like.itemsize, run, like.dtype)
         view(target + w * t_w * like.itemsize, run, like.dtype)[:] = samples
 

@@ -23,14 +23,13 @@ from numba_tconv.backends.cpu.products import (
     Operands,
     begin_of,
     even_blocks,
-    has_plain_rows,
     integers,
     reduction,
     row_step,
     stage_windows,
     steps_of,
 )
-from numba_tconv.backends.cpu.staging import copy_bytes, stage_samples
+from numba_tconv.backends.cpu.staging import copy_bytes, has_plain_rows, stage_samples
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.tile import panel_rows
 from numba_tconv.backends.cpu.turns import take

@@ -3,6 +3,8 @@
 Here belongs what moves numbers and at most adds a bias; `tile.py` multiplies.
 """
 
+from functools import partial
+
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -108,19 +110,20 @@ def deinterleave(typingctx, source, target, t_step, like, n, lanes):
 
 
 @intrinsic(prefer_literal=True)
-def weave_tile(typingctx, D, d0, d_b, d_q, first, rows, bias, b_odd, out, o0, o_f, count, lanes):
-    """Transpose a square tile of sums, filters side by side, to runs of `lanes` outputs of each filter.
+def weave_tile(typingctx, D, d0, d_b, d_q, first, rows, bias, b_odd, out, o0, o_f, counts, lanes):
+    """Transpose a square tile of sums, filters side by side, to runs of up to `lanes` outputs of each filter.
 
-    `out[o0 + f*o_f + i] = D[d0 + q*d_q + b*d_b + f] + D[bias + i%2*b_odd + f]` for `f < count` and `i < lanes`, where
-    `q, b = divmod(first + i, rows)` and `first < rows`.
+    `out[o0 + f*o_f + i] = D[d0 + q*d_q + b*d_b + f] + D[bias + i%2*b_odd + f]` for `f < counts[0]` and `i < counts[1]`,
+    where `q, b = divmod(first + i, rows)` and `first < rows`.
     """
     size = types.intp
-    sig = types.void(D, size, size, size, size, size, size, size, out, size, size, size, lanes)
+    sig = types.void(D, size, size, size, size, size, size, size, out, size, size, counts, lanes)
 
     def codegen(context, builder, sig, args):
         vectors = Vectors(context, builder, context.get_value_type(sig.args[0].dtype), sig.args[12].literal_value)
         d, out = (data_of(context, builder, sig, args, k) for k in (0, 8))
         d_b, d_q, b, rows = args[2:6]
+        n_filters, run = cgutils.unpack_tuple(builder, args[11])
         at = builder.add(args[1], builder.mul(d_b, b))
         jump = builder.sub(d_q, builder.mul(d_b, rows))
         one, none = vectors.index(1), vectors.index(0)
@@ -128,12 +131,25 @@ def weave_tile(typingctx, D, d0, d_b, d_q, first, rows, bias, b_odd, out, o0, o_
         tile = []
         for i in range(vectors.lanes):
             tile.append(builder.fadd(vectors.load(d, at), added[i % 2]))
-            at, b = builder.add(at, d_b), builder.add(b, one)
+            b = builder.add(b, one)
             is_last = builder.icmp_signed("==", b, rows)
-            at, b = builder.add(at, builder.select(is_last, jump, none)), builder.select(is_last, none, b)
-        for f, vector in enumerate(vectors.weave(tile, 1)):
-            with builder.if_then(builder.icmp_signed("<", vectors.index(f), args[11]), likely=True):
-                vectors.store(vector, out, builder.add(args[9], builder.mul(args[10], vectors.index(f))))
+            step = builder.add(d_b, builder.select(is_last, jump, none))
+            # Behind the run, where no sums may be, the last one is read once more.
+            step = builder.select(builder.icmp_signed("<", vectors.index(i + 1), run), step, none)
+            at, b = builder.add(at, step), builder.select(is_last, none, b)
+        woven = vectors.weave(tile, 1)
+
+        def store(write):
+            for f, vector in enumerate(woven):
+                with builder.if_then(builder.icmp_signed("<", vectors.index(f), n_filters), likely=True):
+                    write(vector, out, builder.add(args[9], builder.mul(args[10], vectors.index(f))))
+
+        is_whole = builder.icmp_signed(">=", run, vectors.index(vectors.lanes))
+        with builder.if_else(is_whole, likely=True) as (whole, some):
+            with whole:
+                store(vectors.store)
+            with some:
+                store(partial(vectors.store_some, mask=vectors.first(run)))
         return context.get_dummy_value()
 
     return sig, codegen

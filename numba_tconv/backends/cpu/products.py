@@ -103,12 +103,6 @@ def begin_of(scratch, worker, problem):
 
 
 @jit.helper
-def has_plain_rows(x, scratch):
-    """Whether the rows of x are runs of numbers of the scratch's dtype, whole numbers apart."""
-    return is_same_dtype(x, scratch) and x.strides[2] == x.itemsize and x.strides[1] % x.itemsize == 0
-
-
-@jit.helper
 def steps_of(count):
     """Return how many equal steps a reduction over `count` numbers is cut into."""
     if count % STEPS == 0:

@@ -204,6 +204,12 @@ def _is_same_dtype_overload(a, b):
     return (lambda a, b: True) if a.dtype == b.dtype else (lambda a, b: False)
 
 
+@jit.helper
+def has_plain_rows(x, stage):
+    """Whether the rows of x are runs of numbers of the stage's dtype, whole numbers apart."""
+    return is_same_dtype(x, stage) and x.strides[2] == x.itemsize and x.strides[1] % x.itemsize == 0
+
+
 def put(out, offset, value):
     """Write `value` to `offset` bytes behind out's data pointer, rounded to float16 where out holds its bits."""
 

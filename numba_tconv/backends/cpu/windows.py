@@ -30,12 +30,12 @@ from numba_tconv.backends.cpu.products import (
     begin_of,
     even_blocks,
     factors,
-    has_plain_rows,
     integers,
     places_of_taps,
     split_phases,
     stage_line,
 )
+from numba_tconv.backends.cpu.staging import has_plain_rows
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.tile import dot_windows, sum_windows
 from numba_tconv.backends.cpu.turns import take
