@@ -176,9 +176,18 @@ def transpose(source, step, target, t_step, like, lanes):
         view(target + k * t_step * like.itemsize, lanes, like.dtype)[:] = column
 
 
-def transpose_to(source, step, target, places, p0, count, like, lanes):
-    for place, column in zip(places[p0 : p0 + count], _rows(source, step, lanes, like, lanes).T, strict=False):
-        view(target + place * like.itemsize, lanes, like.dtype)[:] = column
+def transpose_to(source, step, target, places, p0, width, counts, is_whole, like, lanes):
+    count, run = counts
+    assert max(counts) <= lanes
+    if is_whole:
+        _rows(source, step, lanes, like, lanes)
+    for i in range(count):
+        row = places[p0 + i * step : p0 + i * step + run]
+        if i:
+            jumps = row != places[p0 + (i - 1) * step : p0 + (i - 1) * step + run] + 1
+            assert not jumps.any() or (not is_whole and (row[jumps] % width == 0).all())
+        for place, number in zip(row, view(source + i * step * like.itemsize, run, like.dtype), strict=True):
+            view(target + place * like.itemsize, 1, like.dtype)[0] = number
 
 
 def interleave(source, step, target, like, n, lanes):

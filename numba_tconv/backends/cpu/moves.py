@@ -39,25 +39,51 @@ def transpose(typingctx, source, step, target, t_step, like, lanes):
 
 
 @intrinsic(prefer_literal=True)
-def transpose_to(typingctx, source, step, target, places, p0, count, like, lanes):
-    """`target[places[p0 + k] + i] = source[i*step + k]` for k < count, i < lanes: addresses of numbers as of `like`.
+def transpose_to(typingctx, source, step, target, places, p0, width, counts, is_whole, like, lanes):
+    """`target[places[p0 + i*step + k]] = source[i*step + k]` for i < counts[0], k < counts[1], neither above `lanes`.
 
-    All of the square tile is read, whatever `count`.
+    `source` and `target` are addresses of numbers as of `like`. The places of one k follow each other, but for one jump
+    at a multiple of `width`. A tile that `is_whole` has none, and all of its square may be read; others take masks.
     """
     size = types.intp
 
     def codegen(context, builder, sig, args):
-        vectors = Vectors(context, builder, context.get_value_type(sig.args[6].dtype), sig.args[7].literal_value)
+        vectors = Vectors(context, builder, context.get_value_type(sig.args[8].dtype), sig.args[9].literal_value)
         source, target = (builder.inttoptr(args[k], vectors.scalar.as_pointer()) for k in (0, 2))
-        places = data_of(context, builder, sig, args, 3)
-        rows = [vectors.load(source, builder.mul(args[1], vectors.index(i))) for i in range(vectors.lanes)]
-        for k, vector in enumerate(vectors.weave(rows, 1)):
-            with builder.if_then(builder.icmp_signed("<", vectors.index(k), args[5]), likely=True):
-                place = builder.load(builder.gep(places, [builder.add(args[4], vectors.index(k))]))
-                vectors.store(vector, target, place)
+        step, places, p0, width = args[1], data_of(context, builder, sig, args, 3), args[4], args[5]
+        count, run = cgutils.unpack_tuple(builder, args[6])
+        at, none = [vectors.index(i) for i in range(vectors.lanes)], vectors.index(0)
+
+        def move(load, store):
+            rows = [load(i) for i in at]
+            for k, vector in zip(at, vectors.weave(rows, 1), strict=True):
+                with builder.if_then(builder.icmp_signed("<", k, run), likely=True):
+                    entry = builder.add(p0, k)
+                    store(vector, entry, builder.load(builder.gep(places, [entry])))
+
+        def load_part(i):
+            exists = builder.icmp_signed("<", i, count)
+            return vectors.load_some(source, builder.mul(step, builder.select(exists, i, none)), vectors.first(run))
+
+        def store_part(vector, entry, place):
+            before = builder.sub(width, builder.urem(place, width))
+            fits = builder.icmp_signed(">=", before, count)
+            vectors.store_some(vector, target, place, vectors.first(builder.select(fits, count, before)))
+            with builder.if_then(builder.not_(fits)):
+                entry = builder.add(entry, builder.mul(step, before))
+                place = builder.sub(builder.load(builder.gep(places, [entry])), before)
+                vectors.store_some(vector, target, place, vectors.between(before, count))
+
+        if sig.args[7].literal_value:
+            move(
+                lambda i: vectors.load(source, builder.mul(step, i)),
+                lambda vector, entry, place: vectors.store(vector, target, place),
+            )
+        else:
+            move(load_part, store_part)
         return context.get_dummy_value()
 
-    return types.void(size, size, size, places, size, size, like, lanes), codegen
+    return types.void(size, size, size, places, size, size, counts, is_whole, like, lanes), codegen
 
 
 def for_each_count(vectors, count, emit):

@@ -71,17 +71,14 @@ def pack_woven(weight, panels, base, shape, index, place, block_from, block_to, 
             source = (index * filters + block * filter_block + f) * size
             height = min(lanes, here - f)
             # The last tile would read beyond the weights where a filter is no multiple of a vector.
-            is_tile = filter_block % lanes == 0 and height == lanes and source + lanes * size + lanes <= weight.size
-            if is_tile:
-                for tap in range(0, size, lanes):
-                    transpose_to(
-                        address(weight) + (source + tap) * panels.itemsize, size,
-                        address(panels) + at * panels.itemsize, places, p0 + f * size + tap, min(lanes, size - tap),
-                        panels, literally(lanes),
-                    )  # fmt: skip
-            else:
-                for k in range(height * size):
-                    panels[at + places[p0 + f * size + k]] = weight[source + k]
+            is_whole = filter_block % lanes == 0 and height == lanes and source + lanes * size + lanes <= weight.size
+            for tap in range(0, size, lanes):
+                begin, to = address(weight) + (source + tap) * panels.itemsize, address(panels) + at * panels.itemsize
+                counts, p = (height, min(lanes, size - tap)), p0 + f * size + tap
+                if is_whole:
+                    transpose_to(begin, size, to, places, p, width, counts, True, panels, literally(lanes))
+                else:
+                    transpose_to(begin, size, to, places, p, width, counts, False, panels, literally(lanes))
 
 
 def woven_places(layout: Layout, depth: int) -> np.ndarray:
