@@ -217,6 +217,11 @@ def copy_rows(D, d0, d_r, bias, b0, parts, out, o0, o_r, count, run, lanes):
             numbers(out, o0 + q * o_r + at, lanes)[:] = numbers(D, d0 + q * d_r + at, lanes) + added
 
 
+def copy_some(source, target, count, like, lanes):
+    assert count > 0
+    view(target, count, like.dtype)[:] = view(source, count, like.dtype)
+
+
 def copy_windows(source, s_w, target, t_w, count, run, like, lanes):
     for w in range(count if run else 0):
         samples = view(source + w * s_w * like.itemsize, run, like.dtype)

@@ -24,7 +24,9 @@ from numba_tconv.geometry import Geometry
 
 # One signal that fills three quarters of a vector is `windows.py`'s, twice as fast. With 64 samples of several signals
 # `grad_x.py` is as fast or faster. With few numbers to sum up, adding the lanes is most of the work.
+# With few channels, staging is most of the work, and here it is less.
 MOST_SAMPLES = 32
+FEW_CHANNELS, MOST_SAMPLES_OF_FEW = 64, 48
 FEWEST_NUMBERS = 64
 # Of the windows that are staged at a time, which all rows of an item pass: half of it or twice were 5 % slower.
 WINDOW_NUMBERS = 1 << 14
@@ -90,9 +92,10 @@ def kernel(g_dtype, dtype, out_dtype):
     return jit.compile_kernel(run, kernel_arguments(g_dtype, dtype, out_dtype))
 
 
-def serves(samples: int, reduced: int) -> bool:
+def serves(samples: int, channels: int, reduced: int) -> bool:
     """Whether samples are so few, and numbers to sum up so many, that lanes should run along these."""
-    return samples <= MOST_SAMPLES and reduced >= FEWEST_NUMBERS
+    most = MOST_SAMPLES_OF_FEW if channels <= FEW_CHANNELS else MOST_SAMPLES
+    return samples <= most and reduced >= FEWEST_NUMBERS
 
 
 def problem(geometry: Geometry, dtype: np.dtype, n_workers: int, operands: Operands) -> tuple[np.ndarray, int]:

@@ -25,6 +25,7 @@ from numba_tconv.backends.cpu.products import (
     MOST_LANES,
     MOST_PHASES,
     MOST_ROWS,
+    MOST_SHORT,
     STEPS,
     Operands,
     begin_of,
@@ -195,9 +196,12 @@ def problem(
             break
     filter_block = filter_block if tap_block == geometry.filter_size else 1
     stride, dilation = geometry.stride, geometry.dilation
-    # One signal, or as many as fill the lanes.
-    signals = lane_block // geometry.length if width % geometry.length == 0 else 1
-    line = stride * (lane_block + signals * (dilation * (tap_block - 1) // stride) + lanes)
+    # A part of one signal, or all signals that a block has parts of.
+    reach = dilation * (tap_block - 1) // stride
+    samples = lane_block + reach
+    if geometry.length < MOST_SHORT:
+        samples = min(2 + (lane_block - 2) // geometry.length, operands.batch) * (geometry.length + reach)
+    line = stride * (samples + lanes)
     has_lines = stride <= MOST_PHASES and line * itemsize <= LINE_BYTES
     # Windows are transposed by whole tiles, whose last rows may be no taps.
     panel_size = (min(filter_block, operands.filters) * tap_block + -tap_block % lanes) * width

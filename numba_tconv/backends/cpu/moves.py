@@ -250,6 +250,27 @@ def copy_windows(typingctx, source, s_w, target, t_w, count, run, like, lanes):
     return types.void(size, size, size, size, size, size, like, lanes), codegen
 
 
+@intrinsic(prefer_literal=True)
+def copy_some(typingctx, source, target, count, like, lanes):
+    """Copy `count` numbers, at least one, from an address to another: whole vectors, and what remains by a mask."""
+    size = types.intp
+
+    def codegen(context, builder, sig, args):
+        vectors = Vectors(context, builder, context.get_value_type(sig.args[3].dtype), sig.args[4].literal_value)
+        source, target = (builder.inttoptr(args[k], vectors.scalar.as_pointer()) for k in (0, 1))
+        width, one = vectors.index(vectors.lanes), vectors.index(1)
+        whole = builder.sdiv(builder.sub(args[2], one), width)
+        with cgutils.for_range(builder, whole) as step:
+            at = builder.mul(step.index, width)
+            vectors.store(vectors.load(source, at), target, at)
+        at = builder.mul(whole, width)
+        rest = vectors.first(builder.sub(args[2], at))
+        vectors.store_some(vectors.load_some(source, at, rest), target, at, rest)
+        return context.get_dummy_value()
+
+    return types.void(size, size, size, like, lanes), codegen
+
+
 @intrinsic
 def prefetch_run(typingctx, start, size):
     """Call `size` bytes from an address on into L2; what does not exist is no fault."""
