@@ -8,26 +8,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+Array = NDArray[Any]
+
 MODES = (
     "constant", "wrap", "edge", "smooth", "symmetric", "reflect", "antisymmetric", "antireflect", "line",
 )  # fmt: skip
 
 
 def extended(
-    x: NDArray[Any],
+    x: Array,
+    axis: int,
     start: int,
     stop: int,
     dtype: np.dtype[Any],
     mode: str,
     cval: complex,
     whole_length: int | None = None,
-) -> NDArray[Any]:
-    """Return the samples `start` to `stop` of `x` (..., time), continued beyond both ends without limit.
+) -> Array:
+    """Return the samples `start` to `stop` of `x` along an axis, continued beyond both ends without limit.
 
     Parameters
     ----------
-    x : ndarray, (..., length)
+    x : ndarray
         Signals.
+    axis : int
+        The axis of time, negative.
     start, stop : int
         First sample and the one behind the last; negative before the signal.
     dtype : np.dtype
@@ -49,37 +54,40 @@ def extended(
 
     Returns
     -------
-    ndarray, (..., stop - start)
-        A copy. A single sample has no slope and nothing to be reflected at: there these modes are 'edge'.
+    ndarray
+        A copy, with ``stop - start`` samples along the axis. A single sample has no slope and nothing to be reflected at:
+        there these modes are 'edge'.
     """
-    length = x.shape[-1]
+    length = x.shape[axis]
 
-    def at(places: Any) -> NDArray[Any]:
-        samples: NDArray[Any] = x[..., places]
-        return samples.astype(dtype)
+    def at(places: Any) -> Array:
+        samples: Array = np.take(x, places, axis)
+        return samples.astype(dtype, copy=False)
 
-    i = np.arange(start, stop)
-    inside = np.clip(i, 0, length - 1)
-    if mode == "constant":
-        return np.where(inside == i, at(inside), dtype.type(cval))
+    places = np.arange(start, stop)
+    inside = np.minimum(np.maximum(places, 0), length - 1)
     if mode == "wrap":
-        return at(i % length)
+        return at(places % length)
     if mode == "edge" or (length == 1 and mode in ("smooth", "line", "reflect", "antireflect")):
         return at(inside)
-    first, last = at([0]), at([-1])
+    i = places.reshape(-1, *(1,) * (-axis - 1))  # against x, whose axes behind time come after it
+    if mode == "constant":
+        return np.where((i >= 0) & (i < length), at(inside), dtype.type(cval))
     if mode in ("smooth", "line"):
+        first, last = at([0]), at([-1])
         mean = (last - first) / ((whole_length or length) - 1)
         before, after = (at([1]) - first, last - at([-2])) if mode == "smooth" else (mean, mean)
-        line: NDArray[Any] = at(inside) + np.minimum(i, 0) * before + np.maximum(i - length + 1, 0) * after
-        return line.astype(dtype)
+        line: Array = at(inside) + np.minimum(i, 0) * before + np.maximum(i - length + 1, 0) * after
+        return line.astype(dtype, copy=False)
     # Folded back and forth; those with their ends once turn about a sample, the others between two.
     ends = 0 if mode.endswith("symmetric") else 1
-    turns, k = np.divmod(i, 2 * (length - ends))
-    is_turned = k >= length
-    folded = at(np.where(is_turned, 2 * length - 1 - ends - k, k))
+    turns, k = np.divmod(places, 2 * (length - ends))
+    folded = at(np.where(k >= length, 2 * length - 1 - ends - k, k))
+    if mode in ("symmetric", "reflect"):
+        return folded
+    turns, is_turned = turns.reshape(i.shape), (k >= length).reshape(i.shape)
     if mode == "antisymmetric":
         return np.where(is_turned, -folded, folded)
-    if mode == "antireflect":
-        turned: NDArray[Any] = np.where(is_turned, 2 * last - folded, folded) + 2 * turns * (last - first)
-        return turned.astype(dtype)
-    return folded
+    first, last = at([0]), at([-1])
+    turned: Array = np.where(is_turned, 2 * last - folded, folded) + 2 * turns * (last - first)
+    return turned.astype(dtype, copy=False)

@@ -189,5 +189,4 @@ def _beyond(
     cval: complex,
     length: int,
 ) -> NDArray[Any]:
-    samples = np.moveaxis(as_array("x", block), axis, -1)
-    return np.moveaxis(extended(samples, start, stop, result_dtype, mode, cval, length), -1, axis)
+    return extended(as_array("x", block), axis, start, stop, result_dtype, mode, cval, length)
