@@ -55,8 +55,8 @@ def extended(
     Returns
     -------
     ndarray
-        A copy, with ``stop - start`` samples along the axis. A single sample has no slope and nothing to be reflected at:
-        there these modes are 'edge'.
+        A copy, with ``stop - start`` samples along the axis. A single sample has no slope and nothing to be reflected
+        at: there these modes are 'edge'.
     """
     length = x.shape[axis]
 
