@@ -172,6 +172,24 @@ def test_every_kernel_gives_the_same_bits(rng):
         np.testing.assert_array_equal(upfirdn(h, pair, up, down).imag, rows[4])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize(("up", "down", "length"), [(160, 147, 90), (1, 4, 30), (16, 1, 3), (25, 36, 11), (3, 2, 5)])
+def test_many_short_signals_are_filtered_side_by_side(dtype, up, down, length, rng, monkeypatch):
+    from numba_tconv.backends.cpu import columns
+
+    runs, change_rate = [], columns.change_rate
+    monkeypatch.setattr(columns, "change_rate", lambda *arguments: runs.append(change_rate(*arguments)))
+    x = rng.standard_normal((70, 2 * length)).view(complex)
+    x = (x if np.dtype(dtype).kind == "c" else x.real).astype(dtype)
+    h = rng.standard_normal(61).astype(x.real.dtype)
+    together = upfirdn(h, x, up, down)
+    assert len(runs) == 1
+    out = np.zeros((70, 2 * together.shape[1]), dtype)[:, ::2]
+    np.testing.assert_array_equal(upfirdn(h, x[:, ::-1], up, down, out=out), upfirdn(h, x[:, ::-1].copy(), up, down))
+    for signal, result in zip(x, together, strict=True):
+        np.testing.assert_array_equal(upfirdn(h, signal, up, down), result)
+
+
 def test_threads_do_not_change_the_bits(rng):
     x, h = rng.standard_normal((3, 200_000), dtype=np.float32), rng.standard_normal(61, dtype=np.float32)
     threads = numba.get_num_threads()
