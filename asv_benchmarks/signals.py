@@ -89,6 +89,7 @@ def rows() -> Iterator[tuple[str, Callable[[], dict[str, Call]]]]:
     for up, down in ((160, 147), (147, 160), (3, 2), (2, 3), (1, 4)):
         yield f"1 x 1e6 up {up} down {down}", lambda up=up, down=down: pair(up, down, signal(LONG))
     yield "1 x 1e6 up 160 down 147 complex64", lambda: pair(160, 147, signal(LONG, dtype="complex64").astype("F"))
+    yield "1,000 x 250 up 25 down 36", lambda: pair(25, 36, signal(1000, 250))
     yield "1 x 256 up 4, 41 taps", lambda: pair(4, 1, signal(SHORT), -1, scipy.signal.firwin(41, 1 / 4).astype("f"))
     yield "audio 44.1 to 48 kHz, 10 s", audio
     yield "audio 44.1 to 48 kHz, blocks of 10 ms", block
