@@ -20,8 +20,8 @@ from numba_tconv.overlap_save import write_by_fft
 
 Array = NDArray[Any]
 
-# Of so few numbers, all are copied for what goes on beyond their ends: that costs less than three calls for one.
-MOST_EXTENDED = 1 << 12
+# Samples of a signal, and of all, that are copied for what goes on beyond their ends: one call costs less than three.
+MOST_SAMPLES, MOST_NUMBERS = 1 << 12, 1 << 14
 
 
 @cache
@@ -83,7 +83,7 @@ class Polyphase:
         # A few outputs at either end see samples beyond it, which are made up; the rest is computed as it stands.
         begin = min(count, max(0, -((left - self.halo * self.up) // self.down)))
         end = min(count, max(begin, -((left - length * self.up) // self.down)))
-        if x.size <= MOST_EXTENDED:
+        if length <= MOST_SAMPLES and x.size <= MOST_NUMBERS:
             begin = end = count
         for start, stop in ((0, begin), (begin, end), (end, count)):
             if start == stop:
