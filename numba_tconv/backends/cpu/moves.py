@@ -139,8 +139,8 @@ def deinterleave(typingctx, source, target, t_step, like, n, lanes):
 def weave_tile(typingctx, D, d0, d_b, d_q, first, rows, bias, b_odd, out, o0, o_f, counts, lanes):
     """Transpose a square tile of sums, filters side by side, to runs of up to `lanes` outputs of each filter.
 
-    `out[o0 + f*o_f + i] = D[d0 + q*d_q + b*d_b + f] + D[bias + i%2*b_odd + f]` for `f < counts[0]` and `i < counts[1]`,
-    where `q, b = divmod(first + i, rows)` and `first < rows`.
+    `out[o0 + f*o_f + i] = D[d0 + q*d_q + b*d_b + f] + D[bias + i%2*b_odd + f]` for `f < counts[0]` and `i < min(lanes,
+    counts[1])`, where `q, b = divmod(first + i, rows)` and `first < rows`.
     """
     size = types.intp
     sig = types.void(D, size, size, size, size, size, size, size, out, size, size, counts, lanes)

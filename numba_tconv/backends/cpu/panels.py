@@ -351,6 +351,8 @@ def _split(layout: Layout, total_rows: int, n_workers: int) -> tuple[int, int, i
             row_blocks = min(-(-row_blocks // n_workers) * n_workers, most)
         if groups * row_blocks % n_workers:
             lane_groups = min(blocks, -(-lane_groups // n_workers) * n_workers)
+        # Lanes of few filters cannot be cut: rather tiles for each worker than one that has nothing to do.
+        # 187 -> 13 (12, 4) with 46 samples took 55 us on the one that had all of it, 41 so.
         if groups * row_blocks * lane_groups < n_workers:
             row_blocks = min(n_workers, -(-total_rows // tile))
     block_of_rows = -(-total_rows // row_blocks)

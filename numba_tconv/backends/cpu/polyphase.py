@@ -88,13 +88,13 @@ class Bank:
         beside = turning.turned(x[None])
         if beside.strides[2] != beside.itemsize:
             beside = np.ascontiguousarray(beside)
-        if turning.serves((1, *out.shape), (0, *out.strides), out.dtype):
-            result = turning.room((1, *out.shape), out.dtype)
-            columns.change_rate(change, beside, self._taps(), result)
+        shape = 1, *out.shape
+        is_turned_back = turning.serves(shape, (0, *out.strides), out.dtype)
+        result = turning.room(shape, out.dtype) if is_turned_back else np.empty(shape, out.dtype)
+        columns.change_rate(change, beside, self._taps(), result)
+        if is_turned_back:
             turning.turn_back(result, out[None])
         else:
-            result = np.empty((1, *out.shape), out.dtype)
-            columns.change_rate(change, beside, self._taps(), result)
             out[...] = result[0]
 
     def run_columns(self, x: np.ndarray, left: int, out: np.ndarray) -> bool:

@@ -81,26 +81,20 @@ class Vectors:
 
     def first(self, count):
         """Return the mask of the first so many lanes."""
-        lane = ir.Constant(ir.VectorType(self.intp, self.lanes), list(range(self.lanes)))
-        bound = self.builder.insert_element(ir.Constant(lane.type, ir.Undefined), count, ir.Constant(INT32, 0))
-        bound = self.builder.shuffle_vector(
-            bound, bound, ir.Constant(ir.VectorType(INT32, self.lanes), [0] * self.lanes)
+        # As numbers of 32 bits, for a comparison of half as many registers: with 64 bits, depthwise signals of 30
+        # samples and 16 taps took 1.2 times as long.
+        builder, kind = self.builder, ir.VectorType(INT32, self.lanes)
+        for condition, limit in ((">", self.index(self.lanes)), ("<", self.index(0))):
+            count = builder.select(builder.icmp_signed(condition, count, limit), limit, count)
+        bound = builder.insert_element(
+            ir.Constant(kind, ir.Undefined), builder.trunc(count, INT32), ir.Constant(INT32, 0)
         )
-        return self.builder.icmp_signed("<", lane, bound)
+        bound = builder.shuffle_vector(bound, bound, ir.Constant(kind, [0] * self.lanes))
+        return builder.icmp_signed("<", ir.Constant(kind, list(range(self.lanes))), bound)
 
     def between(self, begin, end):
         """Return the mask of the lanes from `begin` on and before `end`, which may lie outside the vector."""
-        builder, lanes = self.builder, range(self.lanes)
-        none, all_lanes = self.index(0), self.index(self.lanes)
-        bounds = []
-        for place in (begin, end):  # as numbers of 32 bits, for a comparison of half as many registers
-            place = builder.select(builder.icmp_signed("<", place, none), none, place)
-            place = builder.select(builder.icmp_signed(">", place, all_lanes), all_lanes, place)
-            vector = ir.Constant(ir.VectorType(INT32, self.lanes), ir.Undefined)
-            vector = builder.insert_element(vector, builder.trunc(place, INT32), ir.Constant(INT32, 0))
-            bounds.append(self.shuffle(vector, vector, [0] * self.lanes))
-        lane = ir.Constant(ir.VectorType(INT32, self.lanes), list(lanes))
-        return builder.and_(builder.icmp_signed(">=", lane, bounds[0]), builder.icmp_signed("<", lane, bounds[1]))
+        return self.builder.and_(self.builder.not_(self.first(begin)), self.first(end))
 
     def total(self, vector, unit=1):
         """Return the sum of all lanes, or the vector of those of every second one; halves are added to halves."""
