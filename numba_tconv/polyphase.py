@@ -81,10 +81,11 @@ class Polyphase:
             self._write(x, axis, left, out)
             return
         # A few outputs at either end see samples beyond it, which are made up; the rest is computed as it stands.
-        begin = min(count, max(0, -((left - self.halo * self.up) // self.down)))
-        end = min(count, max(begin, -((left - length * self.up) // self.down)))
         if length <= MOST_SAMPLES and x.size <= MOST_NUMBERS:
             begin = end = count
+        else:
+            begin = min(count, max(0, -((left - self.halo * self.up) // self.down)))
+            end = min(count, max(begin, -((left - length * self.up) // self.down)))
         for start, stop in ((0, begin), (begin, end), (end, count)):
             if start == stop:
                 continue

@@ -379,6 +379,24 @@ def test_a_bad_sample_stays_where_it_is(rng):
         np.testing.assert_array_equal(upfirdn(h, x, up, down)[~bad], expected[~bad])
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_bad_end_reaches_what_is_made_of_it(mode, rng):
+    """NaN at an end spoils samples beyond it, as many as in SciPy's result, and none inside."""
+    h = rng.standard_normal(20)
+    for length, end in ((60, 0), (60, -1), (5000, 0), (5000, -1), (7, 0)):
+        x = rng.standard_normal(length)
+        x[end] = np.nan
+        y, expected = upfirdn(h, x, 2, mode=mode), scipy.signal.upfirdn(h, x, 2, mode=mode)
+        np.testing.assert_allclose(y, expected, atol=1e-10)
+
+
+def test_what_is_made_up_is_as_exact_as_the_samples():
+    """Beyond the left end antireflect samples are made from those near it, not from the far end."""
+    x = np.concatenate([np.arange(50.0), [1e12]]).astype(np.float32)
+    y = upfirdn(np.ones(8, np.float32), x, mode="antireflect")
+    np.testing.assert_array_equal(y[:7], [sum(range(n - 7, n + 1)) for n in range(7)])
+
+
 # -- methods -------------------------------------------------------------------------------------------------------
 
 
