@@ -126,6 +126,9 @@ def test_random_cases_are_varied(launches, monkeypatch):
     assert len(paths["direct"]) > 60
     assert len(paths["scatter"]) > 40
     assert len(paths["packed on the way"]) > 8
+    some = [(case, g) for case, g in paths["panels"] if g.branches > 32 and 8 * g.filter_size <= g.branches]
+    assert {g.is_interleaved for _, g in some} == {True, False}, "branches that are left out"
+    assert len({(case.x_dtype, case.out_layout) for case, _ in some}) > 10
     for path in (paths["fir"], paths["panels"]):
         assert len(path) > 500
         assert {(case.dtype.kind, case.weight_dtype[0] == "c") for case, _ in path} == {("f", 0), ("c", 0), ("c", 1)}

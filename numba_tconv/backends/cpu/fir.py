@@ -178,7 +178,7 @@ def integers_of(
         DILATION: geometry.dilation,
         LEFT: geometry.left,
         OUTPUT_LENGTH: geometry.output_length,
-        IS_PLAIN_OUT: is_plain_out and geometry.is_interleaved and own_parts(layout, unit) == layout.parts,
+        IS_PLAIN_OUT: is_plain_out and own_parts(layout, unit) == layout.parts,
     }
 
 

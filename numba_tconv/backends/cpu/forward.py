@@ -96,7 +96,8 @@ def _call(
         return TurnedCall(call, turns_out=turns_out)
     itemsize = layout.dtype.itemsize
     is_plain_x = x_dtype == layout.x_dtype and _is_plain(x_strides, x_dtype, itemsize)
-    is_plain_out = out_dtype == layout.out_dtype and _is_plain(out_strides, out_dtype, itemsize)
+    is_dense = geometry.is_interleaved and layout.branches == geometry.branches
+    is_plain_out = is_dense and out_dtype == layout.out_dtype and _is_plain(out_strides, out_dtype, itemsize)
     is_direct = direct.serves(layout, geometry)
     is_paired = is_plain_x and (layout.is_fir or is_direct) and layout.signals == 2
     unit = 2 if is_paired else 1
@@ -117,7 +118,7 @@ def _call(
         vectors = layout.width // host().lanes(itemsize)
         kernel = panels.kernel(*dtypes, vectors, is_packed)
         problem = partial(panels.problem, layout, geometry, batch, is_packed=is_packed, **flags)
-    fill = None if geometry.is_interleaved else layout.out_dtype
+    fill = None if is_dense else layout.out_dtype
     takes_packed = is_packed and not is_direct
     return Call(kernel, work, problem, layout.dtype, takes_packed=takes_packed, is_paired=is_paired, fill=fill)
 

@@ -466,7 +466,7 @@ def problem(
         LEFT: geometry.left,
         OUTPUT_LENGTH: geometry.output_length,
         SCRATCH: scratch,
-        IS_PLAIN_OUT: is_plain_out and geometry.is_interleaved and layout.signals == 1,
+        IS_PLAIN_OUT: is_plain_out and layout.signals == 1,
         ROWS_OF_ITEM: block_of_rows if is_packed else total_rows,
         FILTER_SIZE: layout.filter_size * layout.weight_parts,
         IS_FULL: layout.is_full,
