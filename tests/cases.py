@@ -291,7 +291,7 @@ def random_case(rng: random.Random, kind: tuple[str, str] | None = None) -> Case
 
     length = rng.choice((1, rng.randint(1, 6), rng.randint(1, 40), rng.randint(1, 600)))
     filter_size = rng.choice((1, rng.randint(1, 5), rng.randint(1, 20), rng.randint(1, 20), rng.randint(20, 300)))
-    groups, channels = rng.choice(((1, 1), (1, 2), (1, rng.randint(3, 9)), (2, 1), (3, 2), (12, 1), (1, 300)))
+    groups, channels = rng.choice(((1, 1), (1, 2), (1, rng.randint(3, 9)), (2, 1), (3, 2), (12, 1), (20, 1), (1, 300)))
     batch = rng.choice((None, None, 1, 2, rng.randint(3, 9)))
 
     def work() -> int:
@@ -395,7 +395,6 @@ LARGE = {
         3, 2, filter_size=33, length=7001, stride=4, x_layout="embedded", out_layout="embedded"
     ),
     "fir, depthwise": Case(2, 32, filter_size=4, length=9000, stride=2, padding=1),
-    "fir, depthwise, few samples": Case(40, 33, filter_size=7, length=5, stride=3, padding=(2, 3)),
     "fir, depthwise, few samples, complex": Case(
         40, 33, filter_size=7, length=5, stride=3, x_dtype="complex64", x_layout="stepped", out_layout="stepped"
     ),
@@ -408,6 +407,33 @@ LARGE = {
     ),
     "fir, half": Case(2, filter_size=8, length=3001, stride=2, x_dtype="float16", weight_dtype="float16"),
     "fir, integers": Case(2, filter_size=8, length=3001, stride=2, x_dtype="int16"),
+    "depthwise, serial": Case(40, 33, filter_size=7, length=5, stride=3, padding=(2, 3), bias_dtype="float32"),
+    "depthwise, one sample": Case(300, 70, filter_size=4, length=1, stride=2, padding=(0, 2), bias_dtype="float32"),
+    "depthwise, several filters": Case(60, 33, 1, 3, 6, 20, 4, padding=(1, 7), bias_dtype="float32"),
+    "depthwise, long filters": Case(9, 50, filter_size=201, length=30, stride=4, padding=(150, 0)),
+    "depthwise, dilated": Case(90, 40, filter_size=5, length=21, dilation=3, padding=(9, 2)),
+    "depthwise, double, arrays in a frame": Case(
+        90,
+        40,
+        filter_size=5,
+        length=25,
+        stride=2,
+        x_dtype="float64",
+        weight_dtype="float64",
+        x_layout="embedded",
+        out_layout="embedded",
+        output_padding=1,
+    ),
+    "depthwise, channels side by side, turned": Case(
+        90,
+        40,
+        filter_size=5,
+        length=25,
+        stride=2,
+        padding="same",
+        x_layout="channels side by side",
+        out_layout="channels side by side",
+    ),
     "panels, several blocks, serial": Case(channels=2, filters=41, filter_size=3, length=600, bias_dtype="float32"),
     "panels, parallel": Case(3, 1, 80, 48, 16, 300, 8, padding=4, bias_dtype="float32"),
     "panels, strided arrays": Case(3, 1, 80, 48, 16, 300, 8, padding=4, x_layout="stepped", out_layout="reversed"),

@@ -74,10 +74,11 @@ def test_random_cases(kind, monkeypatch):
 @pytest.mark.parametrize("kind", [KINDS[0], KINDS[1], KINDS[2], KINDS[4], KINDS[8]], ids="-".join)
 def test_channels_that_see_no_other(kind, monkeypatch):
     """Their gradient of x is filtered and decimated, but for what that cannot do: dilation, a long crop, float16."""
+    monkeypatch.setattr(backward.depthwise, "serves_x", lambda *_: False)
     rng, filtered = random.Random("-".join(kind)), []  # noqa: S311
-    run, short = backward.Bank.run, backward.depthwise.input_gradient
+    run, short = backward.Bank.run, backward.decimation.input_gradient
     monkeypatch.setattr(backward.Bank, "run", lambda *arguments: filtered.append(run(*arguments)))
-    monkeypatch.setattr(backward.depthwise, "input_gradient", lambda *arguments: filtered.append(short(*arguments)))
+    monkeypatch.setattr(backward.decimation, "input_gradient", lambda *arguments: filtered.append(short(*arguments)))
     for _ in range(COUNT):
         size, length = rng.choice((1, 2, 5, 16, 41)), rng.choice((1, 2, 15, 40, 150, 700))
         left, right = (rng.randint(0, size), rng.randint(0, size)) if length > 2 * size else (0, 0)
@@ -91,6 +92,31 @@ def test_channels_that_see_no_other(kind, monkeypatch):
         is_filtered = kind[0] != "float16" and case.dilation == 1 and left < size
         assert len(filtered) - before == is_filtered, case
     assert len(filtered) > COUNT // 2 or kind[0] == "float16"
+
+
+@pytest.mark.parametrize("kind", [KINDS[0], KINDS[1], KINDS[2], KINDS[8]], ids="-".join)
+def test_channels_side_by_side(kind, monkeypatch):
+    """Channels that see no other, as lanes: for x and for the weight; and as ever where numbers are no plain floats."""
+    rng, taken = random.Random("-".join(kind)), []  # noqa: S311
+    for way in (backward.depthwise.input_gradient, backward.depthwise.weight_gradient):
+
+        def record(*arguments, way=way):
+            taken.append(way)
+            return way(*arguments)
+
+        monkeypatch.setattr(backward.depthwise, way.__name__, record)
+    for _ in range(COUNT):
+        case = Case(
+            rng.choice((None, 1, 3, 20)), rng.choice((16, 20, 33, 40)), 1, rng.choice((1, 1, 2, 3)),
+            rng.choice((1, 2, 5, 16, 41)), rng.choice((1, 2, 15, 40, 90)), rng.choice((1, 2, 3, 4, 8, 17)),
+            dilation=rng.choice((1, 1, 1, 2)), x_dtype=kind[0], weight_dtype=kind[1],
+            x_layout=rng.choice(list(LAYOUTS)), out_layout=rng.choice(list(LAYOUTS)), seed=rng.randrange(1 << 30),
+        )  # fmt: skip
+        left = rng.randint(0, (case.full_length - 1) // 2)
+        case = replace(case, padding=(left, rng.randint(0, (case.full_length - 1) // 2)))
+        check(case, grad_output(case, kind[2]))
+    assert not taken if kind not in KINDS[:2] else len(set(taken)) == 2
+    assert all(taken.count(way) > COUNT // 6 for way in taken)
 
 
 @pytest.mark.parametrize(

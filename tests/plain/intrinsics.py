@@ -71,6 +71,17 @@ def dot_rows(scratch, A, B, counts, D, first, R, C, lanes):
             sums[c] += row @ numbers(scratch, b0 + c * b_c, count)
 
 
+def lane_sums(like, A, B, counts, S, D, R, lanes):
+    (a, a_j), (b, b_j, b_r), (rows, count), (s, s_r), (d, d_r) = A, B, counts, S, D
+
+    def vector(start, offset):
+        return view(start + offset * like.itemsize, lanes, like.dtype)
+
+    for r in range(rows):
+        products = [vector(a, j * a_j) * vector(b, j * b_j + r * b_r) for j in range(count)]
+        vector(d, r * d_r)[:] = sum(products, vector(s, r * s_r))
+
+
 def dot_windows(like, A, windows, w0, counts, D, first, R, C, lanes):
     (a, a_r), (rows, columns, count), (d, d_r), size = A, counts, D, like.itemsize
     for r in range(rows):

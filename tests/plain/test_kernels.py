@@ -7,6 +7,8 @@ from cases import Case, assert_close, assert_gradients_close, random_values, sma
 
 from numba_tconv import conv_transpose1d, conv_transpose1d_backward, upfirdn
 from numba_tconv.backends.cpu import (
+    backward,
+    decimation,
     depthwise,
     direct,
     dots,
@@ -81,6 +83,9 @@ MORE = {
     "packed on the way, one behind the other": Case(1, 1, 9, 1, 130, 17, 36, dilation=5),
     "packed on the way, complex taps": Case(2, 1, 5, 24, 5, 9, 2, x_dtype="complex64", weight_dtype="complex64"),
     "signals that see no other": Case(2, 5, 1, 1, 5, 70, 2, padding=(2, 1)),
+    "channels side by side": Case(3, 13, 1, 2, 5, 11, 3, padding=(2, 9), bias_dtype="float32"),
+    "channels side by side, taps apart": Case(2, 9, 1, 1, 4, 9, dilation=3, padding=(1, 2)),
+    "channels side by side, blocks of time": Case(2, 5, 1, 1, 600, 14, 41),
     "turned": Case(
         2,
         1,
@@ -112,6 +117,9 @@ def test_more(name, monkeypatch):
     # Each on its own path, or the call fails.
     if name.startswith("packed on the way"):
         monkeypatch.setattr(forward, "pack", None)
+    if name.startswith("channels"):
+        monkeypatch.setattr(forward, "fir", None)
+        monkeypatch.setattr(backward, "_weight_problem", None)
     if name.startswith("direct"):
         monkeypatch.setattr(direct, "FEWEST_ROWS", 1)
         monkeypatch.setattr(direct, "STAGE_SIZE", 1 << 6)
@@ -121,7 +129,8 @@ def test_more(name, monkeypatch):
     for module in (grad_weight, grad_x, dots):
         monkeypatch.setattr(module, "LINE_BYTES", 1 << 11)
     monkeypatch.setattr(dots, "WINDOW_NUMBERS", 1 << 10)
-    monkeypatch.setattr(depthwise, "MOST_RESULTS", 32)
+    monkeypatch.setattr(decimation, "MOST_RESULTS", 32)
+    monkeypatch.setattr(depthwise, "BLOCK_NUMBERS", 1 << 6)
     monkeypatch.setattr(turning, "FEWEST_NUMBERS", 1)
     check_forward(MORE[name])
     check_gradients(MORE[name])

@@ -9,11 +9,11 @@ from math import prod
 
 import numpy as np
 
-from numba_tconv.backends.cpu import depthwise, dots, grad_weight, grad_x, products, threads, windows
+from numba_tconv.backends.cpu import decimation, depthwise, dots, grad_weight, grad_x, products, threads, windows
 from numba_tconv.backends.cpu.grad_bias import bias_gradient
 from numba_tconv.backends.cpu.polyphase import Bank
 from numba_tconv.backends.cpu.products import Operands, vectors_of
-from numba_tconv.backends.cpu.staging import in_parts, part_dtype
+from numba_tconv.backends.cpu.staging import in_parts, is_plain, part_dtype
 from numba_tconv.backends.cpu.target import LINE_OF_CACHE, host
 from numba_tconv.backends.cpu.turning import turned
 from numba_tconv.geometry import Geometry
@@ -43,6 +43,11 @@ _window_x_problem = lru_cache(maxsize=4096)(windows.x_problem)
 _window_weight_problem = lru_cache(maxsize=4096)(windows.weight_problem)
 
 
+def _is_plain(array: np.ndarray, dtype: np.dtype) -> bool:
+    """Whether an array holds runs of real numbers of the dtype."""
+    return array.dtype == dtype and is_plain(array.strides, dtype, dtype.itemsize)
+
+
 def _work(geometry: Geometry, batch: int, weights: int, parts: tuple[int, int, int]) -> int:
     """Return the multiply-adds of a gradient for so many weights."""
     return batch * geometry.length * weights * prod(parts)
@@ -60,12 +65,17 @@ def input_gradient(
     if not g_is_complex:
         weight = weight.real
     channels, filters, filter_size = weight.shape
+    are_plain = _is_plain(grad_output, dtype) and _is_plain(out, dtype)
+    if channels == groups and are_plain and depthwise.serves_x(geometry, dtype, channels, filters):
+        depthwise.input_gradient(
+            geometry, in_parts(grad_output), np.ascontiguousarray(weight, dtype), in_parts(out)
+        )  # fmt: skip
+        return
     is_alone = channels == groups and filters == geometry.dilation == 1 and geometry.left < filter_size
     has_one_dtype = part_dtype(grad_output.dtype) == part_dtype(out.dtype) == dtype and is_complex == g_is_complex
     if is_alone and has_one_dtype:
-        is_plain = not is_complex and grad_output.strides[2] == out.strides[2] == dtype.itemsize
-        if is_plain and depthwise.serves(geometry):
-            depthwise.input_gradient(geometry, in_parts(grad_output), weight[:, 0], in_parts(out))
+        if are_plain and decimation.serves(geometry):
+            decimation.input_gradient(geometry, in_parts(grad_output), weight[:, 0], in_parts(out))
             return
         # A signal that sees no other is filtered and decimated. 1 x 1e6 samples, stride 2, 41 taps: 9.9 ms as a product
         # of matrices with one row, 2.4 so; 4 x 64 x 1,024, stride 4, 15 taps: 1.9 and 1.0.
@@ -123,6 +133,10 @@ def weight_gradient(
         grad_output, g_is_complex = grad_output.astype(out_dtype), True
     if not g_is_complex:
         x = x.real
+    are_plain = _is_plain(grad_output, dtype) and _is_plain(x, dtype)
+    if channels == groups and are_plain and depthwise.serves_weight(geometry, dtype, channels, filters):
+        gradient = depthwise.weight_gradient(geometry, in_parts(grad_output), in_parts(x), filters)
+        return gradient.astype(out_dtype, copy=False)
     parts = _parts(x.dtype.kind == "c", g_is_complex, is_complex)
     n_workers = threads.workers(_work(geometry, batch, prod(shape), parts) + groups * WORK_OF_GROUP)
     x_parts, g = in_parts(x), in_parts(grad_output)

@@ -1,10 +1,16 @@
-"""The gradient of x where every channel has one short filter of its own: each signal is filtered and decimated alone.
+"""Layers whose channels see no other, where signals are short: lanes are channels.
 
-    grad_x[n, c, i] = sum_k weight[c, k] * g[n, c, stride*i + k - left]
+    out[f, stride*q + b - left] = bias[f] + sum_j weight[f, b + branches*j] * x[q - step*j]
+    grad_x[n, i]                = sum_{f, k} weight[f, k] * g[n, f, stride*i + dilation*k - left]
+    grad_weight[f, k]           = sum_{n, i} x[n, i] * g[n, f, stride*i + dilation*k - left]
 
-This is work for memory, not for arithmetic. Samples are sorted by their place modulo the stride in registers, where
-they are used; neither they nor the weights are copied, but for what lies beyond a signal's ends. A layer of few samples
-takes 30 ns a channel. Long filters sort their samples once, for all taps: they are `polyphase.py`'s.
+Every number here is a vector of channels, each of which has filters of its own. With lanes along time, few samples
+leave most of them empty, and a signal takes its set-up whatever its length. So the samples of a block of channels and
+their weights are transposed in registers, every sum is one of products of vectors, for any stride and dilation, and
+what was summed up is transposed back. 64 x 512 signals of one sample, 4 taps: 480 us with lanes along time, 168 so.
+
+Sums of the forward pass are added up as in `fir.py`: long signals and their parts have the same bits. Gradients have
+the same for any number of threads; those of the weight are cut into chunks of signals, as the shapes alone decide.
 """
 
 from functools import lru_cache
@@ -13,64 +19,175 @@ import numpy as np
 from numba import literally, types
 
 from numba_tconv.backends.cpu import jit, threads
-from numba_tconv.backends.cpu.moves import MOST_WOVEN
-from numba_tconv.backends.cpu.staging import stage_samples
+from numba_tconv.backends.cpu.moves import MOST_WOVEN, copy_windows, transpose
+from numba_tconv.backends.cpu.staging import zero_run
 from numba_tconv.backends.cpu.target import host
-from numba_tconv.backends.cpu.tile import decimate_run
+from numba_tconv.backends.cpu.tile import lane_sums
 from numba_tconv.backends.cpu.turns import take
 from numba_tconv.backends.cpu.vectors import address
 from numba_tconv.geometry import Geometry
 
-# Of a filter, but for a signal of few results, which takes as long as its set-up. With 4 taps and stride 2 this is 2.3
-# to 3.2 times as fast as `polyphase.py`, with 32 taps and 1,000 samples, or with stride 1, 0.7 to 0.95 times.
-MOST_TAPS, FEW_RESULTS = 16, 64
-# Of an item: results of a signal, and of as many signals as have no more together.
-MOST_RESULTS = 8192
-# Multiply-adds that take as long as a signal takes whatever its length.
-WORK_OF_SIGNAL = 1 << 10
+# Outputs of a tile: enough accumulators to hide the latency of the multiply-add.
+R = 8
+# Of a block of time: numbers of grad_output, which stay in L1.
+BLOCK_NUMBERS = 1 << 12
+# Multiply-adds that take as long as moving a number.
+MOVING = 8
+# Signals that are served, in vectors of samples: beyond, lanes along time are as fast. So they are for the gradient of
+# x with a dilation or several filters, which `decimation.py` does not take, and for that of the weight, in samples.
+MOST_VECTORS, MOST_VECTORS_X, MOST_VECTORS_OTHER, MOST_SAMPLES_WEIGHT = 4, 6, 16, 512
+# Numbers of all filters of a channel: a vector for each is kept.
+MOST_WEIGHTS = 1024
+# The gradient of the weight is cut as for so many workers, however many there are: the same bits.
+SHARES = 8
 
 (
-    ITEMS, CHANNELS, SIGNALS, SIGNALS_OF_ITEM, BLOCKS, BLOCK, LENGTH, OUTPUT_LENGTH, TAPS, STRIDE, LEFT, SCRATCH,
-) = range(12)  # fmt: skip
+    ITEMS, BLOCKS, BATCH, SIGNALS_OF_ITEM, CHANNELS, FILTERS, TAPS, LENGTH, OUTPUT_LENGTH, STRIDE, DILATION, LEFT,
+    BRANCHES, STEP, HALO, FIRST_ROW, ROWS, BLOCK, WEIGHT, X, G, LINE, SCRATCH,
+) = range(23)  # fmt: skip
+
+
+@jit.helper
+def _gather(source, step, count, first, run, length, scratch, target, line, lanes):
+    """Write `run` samples of `count` signals, from time `first` on, to rows of lanes; zeros beyond the signals.
+
+    Sample 0 of the first signal lies at the address `source`, that of the next one `step` numbers on.
+    """
+    base, itemsize = address(scratch), scratch.itemsize
+    begin = min(max(-first, 0), run)
+    end = max(min(length - first, run), begin)
+    zero_run(scratch, target, begin * lanes)
+    for k in range(begin, end, lanes):
+        here = min(lanes, end - k)
+        start, to = source + (first + k) * itemsize, base + (target + k * lanes) * itemsize
+        if here == lanes == count:
+            transpose(start, step, to, lanes, scratch, literally(lanes))
+        else:
+            copy_windows(start, step, base + line * itemsize, lanes, count, here, scratch, literally(lanes))
+            transpose(base + line * itemsize, lanes, to, lanes, scratch, literally(lanes))
+    zero_run(scratch, target + end * lanes, (run - end) * lanes)
+
+
+@jit.helper
+def _scatter(scratch, source, run, target, step, count, line, lanes):
+    """Write `run` rows of lanes to `count` signals, the first one at the address `target`."""
+    base, itemsize = address(scratch), scratch.itemsize
+    for k in range(0, run, lanes):
+        here = min(lanes, run - k)
+        start, to = base + (source + k * lanes) * itemsize, target + k * itemsize
+        if here == lanes == count:
+            transpose(start, lanes, to, step, scratch, literally(lanes))
+        else:
+            transpose(start, lanes, base + line * itemsize, lanes, scratch, literally(lanes))
+            copy_windows(base + line * itemsize, lanes, to, step, count, here, scratch, literally(lanes))
+
+
+@jit.helper
+def _gather_filters(weight, channel, count, scratch, start, problem, lanes):
+    """Write the filters of some channels to rows of lanes, those of a channel one behind the other."""
+    size = problem[FILTERS] * problem[TAPS]
+    source, target = address(weight) + channel * size * weight.itemsize, start + problem[WEIGHT]
+    _gather(source, size, count, 0, size, size, scratch, target, start + problem[LINE], lanes)
+
+
+@jit.helper
+def _gather_rows(array, n, channel, filters, count, first, run, length, scratch, at, line, lanes):
+    """`_gather` of signals of an array, whose channels lie `filters` apart."""
+    source = address(array) + n * array.strides[0] + channel * array.strides[1]
+    step = filters * array.strides[1] // array.itemsize
+    _gather(source, step, count, first, run, length, scratch, at, line, lanes)
 
 
 @jit.once
-def kernel(dtype):
-    """Return the compiled kernel `(weight, g, out, scratch, problem, turns, worker)`; weight is (channel, tap)."""
+def forward_kernel(dtype):
+    """Return the compiled kernel `(x, weight, bias, out, scratch, problem, turns, worker)`; weight is flat."""
     lanes, itemsize = host().lanes(dtype.itemsize), dtype.itemsize
 
-    def run(weight, g, out, scratch, problem, turns, worker):
-        channels, length, taps = problem[CHANNELS], problem[LENGTH], problem[TAPS]
-        stride, left, size = problem[STRIDE], problem[LEFT], problem[OUTPUT_LENGTH]
-        stage, reach = worker * problem[SCRATCH], (taps - 1) // stride
+    def run(x, weight, bias, out, scratch, problem, turns, worker):
+        filters, stride, branches, size = problem[FILTERS], problem[STRIDE], problem[BRANCHES], problem[OUTPUT_LENGTH]
+        start = worker * problem[SCRATCH]
+        line, x_rows = start + problem[LINE], start + problem[X]
+        base, first = address(scratch), problem[FIRST_ROW] - problem[HALO]
         index = take(turns)
         while index < problem[ITEMS]:
             signals, block = divmod(index, problem[BLOCKS])
-            first = signals * problem[SIGNALS_OF_ITEM]
-            begin = block * problem[BLOCK]
-            end = min(length, begin + problem[BLOCK])
-            # Vectors of results that see nothing beyond the signal, from `inner` on and before `outer`.
-            inner = begin + -(-max(0, -((stride * begin - left) // stride)) // lanes) * lanes
-            outer = inner + max(0, (min(end, (size + left) // stride - reach) - inner) // lanes) * lanes
-            for signal in range(first, min(first + problem[SIGNALS_OF_ITEM], problem[SIGNALS])):
-                n, c = divmod(signal, channels)
-                source = address(g) + n * g.strides[0] + c * g.strides[1] - left * itemsize
-                target = address(out) + n * out.strides[0] + c * out.strides[1]
-                filter_at = address(weight) + c * taps * itemsize
-                if inner < outer:
-                    decimate_run(
-                        source + inner * stride * itemsize, filter_at, target + inner * itemsize,
-                        (outer - inner, taps), scratch, stride, literally(lanes),
-                    )  # fmt: skip
-                for start, stop in ((begin, min(inner, end)), (outer, end)):
-                    for i in range(start, stop, lanes):
-                        stage_samples(
-                            g, n, c, stride * i - left, 0, stride * (lanes + reach), size, False, scratch, stage
+            c, n_from = block * lanes, signals * problem[SIGNALS_OF_ITEM]
+            count = min(lanes, problem[CHANNELS] - c)
+            zero_run(scratch, line, lanes * lanes)
+            _gather_filters(weight, c, count, scratch, start, problem, lanes)
+            for n in range(n_from, min(problem[BATCH], n_from + problem[SIGNALS_OF_ITEM])):
+                _gather_rows(
+                    x, n, c, 1, count, first, problem[ROWS] + problem[HALO], problem[LENGTH], scratch, x_rows, line,
+                    lanes,
+                )  # fmt: skip
+                for f in range(filters):
+                    channel = c * filters + f
+                    for v in range(count):
+                        scratch[line + v] = bias[channel + v * filters]
+                    for branch in range(branches):
+                        time = problem[DILATION] * branch - problem[LEFT]
+                        q = max(0, -(time // stride))
+                        rows = -((time - size) // stride) - q
+                        taps = -((branch - problem[TAPS]) // branches)
+                        tap = start + problem[WEIGHT] + (f * problem[TAPS] + branch) * lanes
+                        sample, to = x_rows + (q - first) * lanes, start + problem[G] + (time + stride * q) * lanes
+                        lane_sums(
+                            scratch,
+                            (base + tap * itemsize, branches * lanes),
+                            (base + sample * itemsize, -problem[STEP] * lanes, lanes),
+                            (rows, taps),
+                            (base + line * itemsize, 0),
+                            (base + to * itemsize, stride * lanes),
+                            R,
+                            lanes,
                         )
-                        decimate_run(
-                            address(scratch) + stage * itemsize, filter_at, target + i * itemsize,
-                            (min(lanes, end - i), taps), scratch, stride, literally(lanes),
+                    target = address(out) + n * out.strides[0] + channel * out.strides[1]
+                    step = filters * out.strides[1] // itemsize
+                    _scatter(scratch, start + problem[G], size, target, step, count, line, lanes)
+            index = take(turns)
+
+    return jit.compile_kernel(run, jit.kernel_arguments(dtype, dtype, dtype))
+
+
+@jit.once
+def x_kernel(dtype):
+    """Return the compiled kernel `(weight, g, out, scratch, problem, turns, worker)`; weight is flat."""
+    lanes, itemsize = host().lanes(dtype.itemsize), dtype.itemsize
+
+    def run(weight, g, out, scratch, problem, turns, worker):
+        filters, taps, stride, length = problem[FILTERS], problem[TAPS], problem[STRIDE], problem[LENGTH]
+        start = worker * problem[SCRATCH]
+        line, g_rows, sums = start + problem[LINE], start + problem[G], start + problem[X]
+        base, reach = address(scratch), problem[DILATION] * (taps - 1) + 1
+        index = take(turns)
+        while index < problem[ITEMS]:
+            signals, block = divmod(index, problem[BLOCKS])
+            c, n_from = block * lanes, signals * problem[SIGNALS_OF_ITEM]
+            count = min(lanes, problem[CHANNELS] - c)
+            zero_run(scratch, line, lanes * lanes)
+            _gather_filters(weight, c, count, scratch, start, problem, lanes)
+            for n in range(n_from, min(problem[BATCH], n_from + problem[SIGNALS_OF_ITEM])):
+                for i in range(0, length, problem[BLOCK]):
+                    rows = min(problem[BLOCK], length - i)
+                    zero_run(scratch, sums, rows * lanes)
+                    for f in range(filters):
+                        _gather_rows(
+                            g, n, c * filters + f, filters, count, stride * i - problem[LEFT],
+                            stride * (rows - 1) + reach, problem[OUTPUT_LENGTH], scratch, g_rows, line, lanes,
                         )  # fmt: skip
+                        totals = base + sums * itemsize, lanes
+                        lane_sums(
+                            scratch,
+                            (base + (start + problem[WEIGHT] + f * taps * lanes) * itemsize, lanes),
+                            (base + g_rows * itemsize, problem[DILATION] * lanes, stride * lanes),
+                            (rows, taps),
+                            totals,
+                            totals,
+                            R,
+                            lanes,
+                        )
+                    target = address(out) + n * out.strides[0] + c * out.strides[1] + i * itemsize
+                    _scatter(scratch, sums, rows, target, out.strides[1] // itemsize, count, line, lanes)
             index = take(turns)
 
     arguments = (
@@ -80,46 +197,152 @@ def kernel(dtype):
     return jit.compile_kernel(run, arguments)
 
 
+@jit.once
+def weight_kernel(dtype):
+    """Return the compiled kernel `(x, g, sums, scratch, problem, turns, worker)`.
+
+    sums is flat: (chunk, channel, filter, tap).
+    """
+    lanes, itemsize = host().lanes(dtype.itemsize), dtype.itemsize
+
+    def run(x, g, sums, scratch, problem, turns, worker):
+        filters, taps, stride, length = problem[FILTERS], problem[TAPS], problem[STRIDE], problem[LENGTH]
+        start = worker * problem[SCRATCH]
+        line, g_rows, x_rows = start + problem[LINE], start + problem[G], start + problem[X]
+        base, reach = address(scratch), problem[DILATION] * (taps - 1) + 1
+        index = take(turns)
+        while index < problem[ITEMS]:
+            chunk, block = divmod(index, problem[BLOCKS])
+            c, n_from = block * lanes, chunk * problem[SIGNALS_OF_ITEM]
+            count = min(lanes, problem[CHANNELS] - c)
+            zero_run(scratch, line, lanes * lanes)
+            zero_run(scratch, start + problem[WEIGHT], filters * taps * lanes)
+            for n in range(n_from, min(problem[BATCH], n_from + problem[SIGNALS_OF_ITEM])):
+                for i in range(0, length, problem[BLOCK]):
+                    rows = min(problem[BLOCK], length - i)
+                    _gather_rows(x, n, c, 1, count, i, rows, length, scratch, x_rows, line, lanes)
+                    for f in range(filters):
+                        _gather_rows(
+                            g, n, c * filters + f, filters, count, stride * i - problem[LEFT],
+                            stride * (rows - 1) + reach, problem[OUTPUT_LENGTH], scratch, g_rows, line, lanes,
+                        )  # fmt: skip
+                        totals = base + (start + problem[WEIGHT] + f * taps * lanes) * itemsize, lanes
+                        lane_sums(
+                            scratch,
+                            (base + x_rows * itemsize, lanes),
+                            (base + g_rows * itemsize, stride * lanes, problem[DILATION] * lanes),
+                            (taps, rows),
+                            totals,
+                            totals,
+                            R,
+                            lanes,
+                        )
+            target = address(sums) + (chunk * problem[CHANNELS] + c) * filters * taps * itemsize
+            _scatter(
+                scratch, start + problem[WEIGHT], filters * taps, target, filters * taps, count, line, lanes
+            )  # fmt: skip
+            index = take(turns)
+
+    arguments = (
+        jit.array(dtype, 4, "A", readonly=True), jit.array(dtype, 4, "A", readonly=True), jit.array(dtype, 1),
+        jit.array(dtype, 1), jit.array(np.int64, 1, readonly=True), jit.array(np.int64, 1), types.int64,
+    )  # fmt: skip
+    return jit.compile_kernel(run, arguments)
+
+
 @lru_cache(maxsize=4096)
-def _problem(geometry: Geometry, lanes: int, batch: int, channels: int) -> tuple[np.ndarray, int]:
-    """Return the kernel's integers, and the numbers of scratch for one worker."""
-    length, signals = geometry.length, batch * channels
-    block = min(-(-length // lanes) * lanes, MOST_RESULTS)
-    signals_of_item = max(1, min(MOST_RESULTS // block, signals // 8))
-    blocks = -(-length // block)
-    # Whole cache lines, for workers that write side by side.
-    scratch = -(-geometry.stride * (lanes + (geometry.filter_size - 1) // geometry.stride) // 16) * 16
-    values = {
-        ITEMS: -(-signals // signals_of_item) * blocks,
-        CHANNELS: channels,
-        SIGNALS: signals,
-        SIGNALS_OF_ITEM: signals_of_item,
+def problem(
+    geometry: Geometry, dtype: np.dtype, batch: int, channels: int, filters: int, n_workers: int
+) -> tuple[np.ndarray, int]:
+    """Return the kernels' integers as an array, and the numbers of scratch for one worker."""
+    lanes, taps, stride = host().lanes(dtype.itemsize), geometry.filter_size, geometry.stride
+    blocks = -(-channels // lanes)
+    # Four items for each worker; every one transposes its weights.
+    signals_of_item = -(-batch // min(batch, -(-4 * n_workers // blocks)))
+    reach = geometry.dilation * (taps - 1) + 1
+    span = max(BLOCK_NUMBERS // lanes, 2 * reach)
+    block = min(geometry.length, 1 + (span - reach) // stride)
+    x_rows = max(block, geometry.rows + geometry.halo)
+    g_rows = max(stride * (block - 1) + reach, geometry.output_length)
+    # Whole tiles are transposed, whose last rows may not exist.
+    sizes = {WEIGHT: filters * taps + lanes, X: x_rows + lanes, G: g_rows + lanes, LINE: lanes}
+    values, begin = {}, 0
+    for name, rows in sizes.items():
+        values[name], begin = begin, begin + rows * lanes
+    values |= {
+        ITEMS: blocks * -(-batch // signals_of_item),
         BLOCKS: blocks,
-        BLOCK: block,
-        LENGTH: length,
+        BATCH: batch,
+        SIGNALS_OF_ITEM: signals_of_item,
+        CHANNELS: channels,
+        FILTERS: filters,
+        TAPS: taps,
+        LENGTH: geometry.length,
         OUTPUT_LENGTH: geometry.output_length,
-        TAPS: geometry.filter_size,
-        STRIDE: geometry.stride,
+        STRIDE: stride,
+        DILATION: geometry.dilation,
         LEFT: geometry.left,
-        SCRATCH: scratch,
+        BRANCHES: geometry.branches,
+        STEP: geometry.input_step,
+        HALO: geometry.halo,
+        FIRST_ROW: geometry.first_row,
+        ROWS: geometry.rows,
+        BLOCK: block,
+        SCRATCH: begin,
     }
-    return np.array([int(values[k]) for k in range(len(values))], np.int64), scratch
+    return np.array([values[k] for k in range(len(values))], np.int64), begin
 
 
-def serves(geometry: Geometry) -> bool:
-    """Whether the filters are short enough, or the signals."""
-    is_short = geometry.filter_size <= MOST_TAPS and geometry.stride > 1
-    return (is_short or geometry.length <= FEW_RESULTS) and geometry.stride <= MOST_WOVEN
+def work(geometry: Geometry, batch: int, channels: int, filters: int) -> int:
+    """Return how many multiply-adds take as long as one of the three passes."""
+    products, moved = (
+        filters * geometry.filter_size * geometry.length,
+        geometry.length + filters * geometry.output_length,
+    )
+    return batch * channels * (products + MOVING * moved)
+
+
+def _fits(geometry: Geometry, dtype: np.dtype, channels: int, filters: int) -> bool:
+    """Whether there are channels for a vector, not too many weights, and not too many samples that no tap meets."""
+    is_dense = geometry.stride <= 2 * (geometry.dilation * (geometry.filter_size - 1) + 1)
+    return channels >= host().lanes(dtype.itemsize) and filters * geometry.filter_size <= MOST_WEIGHTS and is_dense
+
+
+def serves(geometry: Geometry, dtype: np.dtype, channels: int, filters: int) -> bool:
+    """Whether the forward pass should come here, of what `fir.py` serves otherwise."""
+    is_short = geometry.length <= MOST_VECTORS * host().lanes(dtype.itemsize)
+    return is_short and geometry.is_interleaved and _fits(geometry, dtype, channels, filters)
+
+
+def serves_x(geometry: Geometry, dtype: np.dtype, channels: int, filters: int) -> bool:
+    """Whether the gradient of x should come from here."""
+    most = MOST_VECTORS_X if filters == geometry.dilation == 1 else MOST_VECTORS_OTHER
+    is_short = geometry.length <= most * host().lanes(dtype.itemsize) or geometry.stride > MOST_WOVEN
+    return is_short and _fits(geometry, dtype, channels, filters)
+
+
+def serves_weight(geometry: Geometry, dtype: np.dtype, channels: int, filters: int) -> bool:
+    """Whether the gradient of the weight should come from here."""
+    return geometry.length <= MOST_SAMPLES_WEIGHT and _fits(geometry, dtype, channels, filters)
 
 
 def input_gradient(geometry: Geometry, g: np.ndarray, weight: np.ndarray, out: np.ndarray) -> None:
-    """Write the gradient of x to `out` (batch, channel, length, 1); weight is (channel, tap).
+    """Write the gradient of x to `out`; it, `g` and the weight (channel, filter, tap) have one dtype and plain rows."""
+    batch, channels = out.shape[:2]
+    filters, dtype = weight.shape[1], out.dtype
+    n_workers = threads.workers(work(geometry, batch, channels, filters))
+    integers, size = problem(geometry, dtype, batch, channels, filters, n_workers)
+    scratch = np.empty(size * n_workers, dtype)
+    threads.launch(x_kernel(dtype), (weight.reshape(-1), g, out, scratch, integers), n_workers)
 
-    `g` and `out` have one dtype, and their time is contiguous.
-    """
-    batch, channels, length, _ = out.shape
-    n_workers = threads.workers(batch * channels * (WORK_OF_SIGNAL + length * geometry.filter_size))
-    integers, size = _problem(geometry, host().lanes(out.itemsize), batch, channels)
-    scratch = np.empty(size * n_workers, out.dtype)
-    filters = np.ascontiguousarray(weight, out.dtype).reshape(-1)
-    threads.launch(kernel(out.dtype), (filters, g, out, scratch, integers), n_workers)
+
+def weight_gradient(geometry: Geometry, g: np.ndarray, x: np.ndarray, filters: int) -> np.ndarray:
+    """Return the gradient of the weight (channel, filter, tap); `g` and `x` have one dtype and plain rows."""
+    (batch, channels), dtype = x.shape[:2], x.dtype
+    n_workers = threads.workers(work(geometry, batch, channels, filters))
+    integers, size = problem(geometry, dtype, batch, channels, filters, SHARES)
+    chunks = integers[ITEMS] // integers[BLOCKS]
+    sums = np.empty((chunks, channels, filters, geometry.filter_size), dtype)
+    arrays = x, g, sums.reshape(-1), np.empty(size * n_workers, dtype), integers
+    threads.launch(weight_kernel(dtype), arrays, n_workers)
+    return sums[0] if chunks == 1 else sums.sum(axis=0)

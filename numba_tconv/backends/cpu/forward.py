@@ -9,10 +9,10 @@ from functools import cache, lru_cache, partial
 
 import numpy as np
 
-from numba_tconv.backends.cpu import direct, fir, panels, scatter, threads, turning
+from numba_tconv.backends.cpu import depthwise, direct, fir, panels, scatter, threads, turning
 from numba_tconv.backends.cpu.layout import Layout, plan_layout
 from numba_tconv.backends.cpu.pack import Packed, flat_real, pack
-from numba_tconv.backends.cpu.staging import in_parts, part_dtype
+from numba_tconv.backends.cpu.staging import in_parts, is_plain, part_dtype
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.geometry import Geometry
 
@@ -95,10 +95,17 @@ def _call(
         call = _call(layout, geometry, batch, x_dtype, x_strides, out_dtype, out_strides, is_packed)
         return TurnedCall(call, turns_out=turns_out)
     itemsize = layout.dtype.itemsize
-    is_plain_x = x_dtype == layout.x_dtype and _is_plain(x_strides, x_dtype, itemsize)
+    is_plain_x = x_dtype == layout.x_dtype and is_plain(x_strides, x_dtype, itemsize)
     is_dense = geometry.is_interleaved and layout.branches == geometry.branches
-    is_plain_out = is_dense and out_dtype == layout.out_dtype and _is_plain(out_strides, out_dtype, itemsize)
+    is_plain_out = is_dense and out_dtype == layout.out_dtype and is_plain(out_strides, out_dtype, itemsize)
     is_direct = direct.serves(layout, geometry)
+    is_depthwise = (
+        layout.is_fir
+        and layout.channels == layout.parts == 1
+        and is_plain_x
+        and is_plain_out
+        and depthwise.serves(geometry, layout.dtype, layout.groups, layout.filters)
+    )
     is_paired = is_plain_x and (layout.is_fir or is_direct) and layout.signals == 2
     unit = 2 if is_paired else 1
     dtypes = part_dtype(x_dtype), layout.dtype, part_dtype(out_dtype)
@@ -109,6 +116,10 @@ def _call(
         rows = layout.direct_filters, layout.filter_lanes
         kernel = direct.kernel(*dtypes, *rows, unit, fir.own_parts(layout, unit))
         problem = partial(direct.problem, layout, geometry, batch, unit=unit, **flags)
+    elif is_depthwise:
+        kernel = depthwise.forward_kernel(layout.dtype)
+        work = depthwise.work(geometry, batch, layout.groups, layout.filters)
+        problem = partial(depthwise.problem, geometry, layout.dtype, batch, layout.groups, layout.filters)
     elif layout.is_fir:
         kernel = fir.kernel(*dtypes, layout.filter_lanes, unit, fir.own_parts(layout, unit))
         is_read_in_place = is_plain_x and layout.x_parts == unit
@@ -119,7 +130,7 @@ def _call(
         kernel = panels.kernel(*dtypes, vectors, is_packed)
         problem = partial(panels.problem, layout, geometry, batch, is_packed=is_packed, **flags)
     fill = None if is_dense else layout.out_dtype
-    takes_packed = is_packed and not is_direct
+    takes_packed = is_packed and not (is_direct or is_depthwise)
     return Call(kernel, work, problem, layout.dtype, takes_packed=takes_packed, is_paired=is_paired, fill=fill)
 
 
@@ -161,9 +172,3 @@ def forward_once(
         is_packed = not panels.packs_on_the_way(layout, geometry, batch)
         call = _call(layout, geometry, batch, x.dtype, x.strides, out.dtype, out.strides, is_packed)
         call.run(x, pack(layout, weight) if call.takes_packed else flat_real(layout, weight), bias, out)
-
-
-def _is_plain(strides: tuple[int, ...], dtype: np.dtype, itemsize: int) -> bool:
-    """Whether time is contiguous, and all rows lie whole numbers of `itemsize` bytes apart."""
-    n, c, t = strides
-    return t == dtype.itemsize and not (n % itemsize or c % itemsize)

@@ -26,6 +26,12 @@ def part_dtype(dtype: np.dtype) -> np.dtype:
     return dtype.type().real.dtype if dtype.kind == "c" else dtype
 
 
+def is_plain(strides: tuple[int, ...], dtype: np.dtype, itemsize: int) -> bool:
+    """Whether time is contiguous in (batch, channel, time), and all rows lie whole numbers of so many bytes apart."""
+    n, c, t = strides
+    return t == dtype.itemsize and not (n % itemsize or c % itemsize)
+
+
 def in_parts(array: np.ndarray) -> np.ndarray:
     """View (batch, channel, time) as (batch, channel, time, part), parts real; float16 as its bits."""
     char = array.dtype.char

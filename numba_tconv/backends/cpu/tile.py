@@ -369,6 +369,40 @@ def sum_rows(typingctx, rows, first, step, taps, count, lag, outputs, start, end
 
 
 @intrinsic(prefer_literal=True)
+def lane_sums(typingctx, like, A, B, counts, S, D, R, lanes):
+    """`D[r*d_r + v] = S[r*s_r + v] + sum_{j<count} A[j*a_j + v] * B[j*b_j + r*b_r + v]` for r < rows and v < lanes.
+
+    `A = (address, a_j)`, `B = (address, b_j, b_r)`, `S = (address, s_r)` and `D = (address, d_r)` are numbers of the
+    dtype of `like`, `counts = (rows, count)`. Rows are taken R at a time, then half as many and one.
+    """
+    sig = types.void(like, A, B, counts, S, D, R, lanes)
+
+    def codegen(context, builder, sig, args):
+        n_rows, n_lanes = (sig.args[k].literal_value for k in (6, 7))
+        vectors = Vectors(context, builder, context.get_value_type(sig.args[0].dtype), n_lanes)
+        (a, a_j), (b, b_j, b_r), (rows, count), (s, s_r), (d, d_r) = (
+            cgutils.unpack_tuple(builder, args[k]) for k in range(1, 6)
+        )
+        a, b, s, d = (builder.inttoptr(place, vectors.scalar.as_pointer()) for place in (a, b, s, d))
+        for at, height in _tiles(vectors, rows, sorted({n_rows, n_rows // 2, 1}, reverse=True)):
+            below = [builder.add(at, vectors.index(r)) for r in range(height)]
+            acc = [cgutils.alloca_once(builder, vectors.type) for _ in below]
+            for row, slot in zip(below, acc, strict=True):
+                builder.store(vectors.load(s, builder.mul(row, s_r)), slot)
+            places = [builder.mul(row, b_r) for row in below]
+            with cgutils.for_range(builder, count) as term:
+                left, step = vectors.load(a, builder.mul(term.index, a_j)), builder.mul(term.index, b_j)
+                for place, slot in zip(places, acc, strict=True):
+                    right = vectors.load(b, builder.add(step, place))
+                    builder.store(vectors.multiply_add(left, right, builder.load(slot)), slot)
+            for row, slot in zip(below, acc, strict=True):
+                vectors.store(builder.load(slot), d, builder.mul(row, d_r))
+        return context.get_dummy_value()
+
+    return sig, codegen
+
+
+@intrinsic(prefer_literal=True)
 def dot_rows(typingctx, scratch, A, B, counts, D, first, R, C, lanes):
     """`D[d0 + r*d_r + c] (+)= sum_{i<count} A[r*a_r + i] * B[b0 + c*b_c + i]` for `r < R` and `c < columns`.
 
