@@ -100,14 +100,15 @@ def test_blocks_too_short_for_the_path_of_long_signals(dtype, weight_dtype, stri
 
 @pytest.mark.parametrize("dtype", ["f", "d"])
 @pytest.mark.parametrize(
-    ("filters", "stride", "dilation", "taps"), [(1, 2, 1, 4), (1, 5, 1, 12), (3, 4, 1, 7), (1, 1, 3, 5)]
+    ("filters", "stride", "dilation", "taps"),
+    [(1, 2, 1, 4), (1, 5, 1, 12), (3, 4, 1, 7), (1, 1, 3, 5), (1, 16, 1, 50), (16, 2, 1, 5)],
 )
 def test_blocks_whose_channels_lie_side_by_side(dtype, filters, stride, dilation, taps, rng):
     """Layers whose channels see no other: short blocks take another path than the whole signal."""
     weight, bias = rng.standard_normal((40, filters, taps)).astype(dtype), np.arange(40.0 * filters)
     op = ConvTranspose1d(weight, bias, stride=stride, dilation=dilation, groups=40, padding=(1, 2))
     x = rng.standard_normal((2, 40, 700)).astype(dtype)
-    assert_same_bits(in_blocks(op.stream(), x, -1, [5, 0, 300, 1, 30, 33]), op(x))
+    assert_same_bits(in_blocks(op.stream(), x, -1, [5, 0, 300, 1, 8, 30, 33]), op(x))
 
 
 def test_causal_layers_hold_nothing_back(rng):

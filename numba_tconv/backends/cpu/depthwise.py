@@ -9,8 +9,9 @@ leave most of them empty, and a signal takes its set-up whatever its length. So 
 their weights are transposed in registers, every sum is one of products of vectors, for any stride and dilation, and
 what was summed up is transposed back. 64 x 512 signals of one sample, 4 taps: 480 us with lanes along time, 168 so.
 
-Sums of the forward pass are added up as in `fir.py`: long signals and their parts have the same bits. Gradients have
-the same for any number of threads; those of the weight are cut into chunks of signals, as the shapes alone decide.
+Sums of the forward pass are added up as in `fir.py` or in panels, whose bias comes first or last: long signals and
+their parts have the same bits. Gradients have the same for any number of threads; those of the weight are cut into
+chunks of signals, as the shapes alone decide.
 """
 
 from functools import lru_cache
@@ -36,6 +37,8 @@ MOVING = 8
 # Signals that are served, in vectors of samples: beyond, lanes along time are as fast. So they are for the gradient of
 # x with a dilation or several filters, which `decimation.py` does not take, and for that of the weight, in samples.
 MOST_VECTORS, MOST_VECTORS_X, MOST_VECTORS_OTHER, MOST_SAMPLES_WEIGHT = 4, 6, 16, 512
+# Where all filters and phases of a channel fill a vector, panels have lanes enough: samples, and outputs.
+FEW_SAMPLES, FEW_OUTPUTS = 8, 128
 # Numbers of all filters of a channel: a vector for each is kept.
 MOST_WEIGHTS = 1024
 # The gradient of the weight is cut as for so many workers, however many there are: the same bits.
@@ -43,8 +46,8 @@ SHARES = 8
 
 (
     ITEMS, BLOCKS, BATCH, SIGNALS_OF_ITEM, CHANNELS, FILTERS, TAPS, LENGTH, OUTPUT_LENGTH, STRIDE, DILATION, LEFT,
-    BRANCHES, STEP, HALO, FIRST_ROW, ROWS, BLOCK, WEIGHT, X, G, LINE, SCRATCH,
-) = range(23)  # fmt: skip
+    BRANCHES, STEP, HALO, FIRST_ROW, ROWS, BLOCK, WEIGHT, X, G, LINE, SCRATCH, IS_BIAS_LAST,
+) = range(24)  # fmt: skip
 
 
 @jit.helper
@@ -108,6 +111,7 @@ def forward_kernel(dtype):
         start = worker * problem[SCRATCH]
         line, x_rows = start + problem[LINE], start + problem[X]
         base, first = address(scratch), problem[FIRST_ROW] - problem[HALO]
+        is_bias_last = problem[IS_BIAS_LAST] == 1
         index = take(turns)
         while index < problem[ITEMS]:
             signals, block = divmod(index, problem[BLOCKS])
@@ -122,8 +126,10 @@ def forward_kernel(dtype):
                 )  # fmt: skip
                 for f in range(filters):
                     channel = c * filters + f
+                    zero_run(scratch, line, lanes)
+                    added = line + lanes if is_bias_last else line
                     for v in range(count):
-                        scratch[line + v] = bias[channel + v * filters]
+                        scratch[added + v] = bias[channel + v * filters]
                     for branch in range(branches):
                         time = problem[DILATION] * branch - problem[LEFT]
                         q = max(0, -(time // stride))
@@ -141,6 +147,9 @@ def forward_kernel(dtype):
                             R,
                             lanes,
                         )
+                    for t in range(size if is_bias_last else 0):
+                        for v in range(lanes):
+                            scratch[start + problem[G] + t * lanes + v] += scratch[added + v]
                     target = address(out) + n * out.strides[0] + channel * out.strides[1]
                     step = filters * out.strides[1] // itemsize
                     _scatter(scratch, start + problem[G], size, target, step, count, line, lanes)
@@ -252,7 +261,14 @@ def weight_kernel(dtype):
 
 @lru_cache(maxsize=4096)
 def problem(
-    geometry: Geometry, dtype: np.dtype, batch: int, channels: int, filters: int, n_workers: int
+    geometry: Geometry,
+    dtype: np.dtype,
+    batch: int,
+    channels: int,
+    filters: int,
+    n_workers: int,
+    *,
+    is_bias_last: bool = False,
 ) -> tuple[np.ndarray, int]:
     """Return the kernels' integers as an array, and the numbers of scratch for one worker."""
     lanes, taps, stride = host().lanes(dtype.itemsize), geometry.filter_size, geometry.stride
@@ -289,8 +305,9 @@ def problem(
         ROWS: geometry.rows,
         BLOCK: block,
         SCRATCH: begin,
+        IS_BIAS_LAST: is_bias_last,
     }
-    return np.array([values[k] for k in range(len(values))], np.int64), begin
+    return np.array([int(values[k]) for k in range(len(values))], np.int64), begin
 
 
 def work(geometry: Geometry, batch: int, channels: int, filters: int) -> int:
@@ -303,14 +320,16 @@ def work(geometry: Geometry, batch: int, channels: int, filters: int) -> int:
 
 
 def _fits(geometry: Geometry, dtype: np.dtype, channels: int, filters: int) -> bool:
-    """Whether there are channels for a vector, not too many weights, and not too many samples that no tap meets."""
-    is_dense = geometry.stride <= 2 * (geometry.dilation * (geometry.filter_size - 1) + 1)
-    return channels >= host().lanes(dtype.itemsize) and filters * geometry.filter_size <= MOST_WEIGHTS and is_dense
+    """Whether there are channels for a vector, and not too many weights."""
+    return channels >= host().lanes(dtype.itemsize) and filters * geometry.filter_size <= MOST_WEIGHTS
 
 
-def serves(geometry: Geometry, dtype: np.dtype, channels: int, filters: int) -> bool:
-    """Whether the forward pass should come here, of what `fir.py` serves otherwise."""
-    is_short = geometry.length <= MOST_VECTORS * host().lanes(dtype.itemsize)
+def serves(geometry: Geometry, dtype: np.dtype, channels: int, filters: int, *, is_fir: bool) -> bool:
+    """Whether the forward pass should come here, of what `fir.py` serves otherwise, or panels."""
+    if is_fir:
+        is_short = geometry.length <= MOST_VECTORS * host().lanes(dtype.itemsize)
+    else:
+        is_short = geometry.length <= FEW_SAMPLES and geometry.output_length <= FEW_OUTPUTS
     return is_short and geometry.is_interleaved and _fits(geometry, dtype, channels, filters)
 
 
@@ -322,8 +341,10 @@ def serves_x(geometry: Geometry, dtype: np.dtype, channels: int, filters: int) -
 
 
 def serves_weight(geometry: Geometry, dtype: np.dtype, channels: int, filters: int) -> bool:
-    """Whether the gradient of the weight should come from here."""
-    return geometry.length <= MOST_SAMPLES_WEIGHT and _fits(geometry, dtype, channels, filters)
+    """Whether the gradient of the weight should come from here, not for a few taps of many samples."""
+    is_dense = geometry.stride <= 2 * (geometry.dilation * (geometry.filter_size - 1) + 1)
+    is_short = geometry.length <= MOST_SAMPLES_WEIGHT
+    return is_short and is_dense and _fits(geometry, dtype, channels, filters)
 
 
 def input_gradient(geometry: Geometry, g: np.ndarray, weight: np.ndarray, out: np.ndarray) -> None:

@@ -100,11 +100,10 @@ def _call(
     is_plain_out = is_dense and out_dtype == layout.out_dtype and is_plain(out_strides, out_dtype, itemsize)
     is_direct = direct.serves(layout, geometry)
     is_depthwise = (
-        layout.is_fir
-        and layout.channels == layout.parts == 1
+        layout.channels == layout.parts == 1
         and is_plain_x
         and is_plain_out
-        and depthwise.serves(geometry, layout.dtype, layout.groups, layout.filters)
+        and depthwise.serves(geometry, layout.dtype, layout.groups, layout.filters, is_fir=layout.is_fir)
     )
     is_paired = is_plain_x and (layout.is_fir or is_direct) and layout.signals == 2
     unit = 2 if is_paired else 1
@@ -119,7 +118,15 @@ def _call(
     elif is_depthwise:
         kernel = depthwise.forward_kernel(layout.dtype)
         work = depthwise.work(geometry, batch, layout.groups, layout.filters)
-        problem = partial(depthwise.problem, geometry, layout.dtype, batch, layout.groups, layout.filters)
+        problem = partial(
+            depthwise.problem,
+            geometry,
+            layout.dtype,
+            batch,
+            layout.groups,
+            layout.filters,
+            is_bias_last=not layout.is_fir,
+        )
     elif layout.is_fir:
         kernel = fir.kernel(*dtypes, layout.filter_lanes, unit, fir.own_parts(layout, unit))
         is_read_in_place = is_plain_x and layout.x_parts == unit
