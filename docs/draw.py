@@ -346,11 +346,11 @@ ROOMS = {
     "interchange": (306, 78, GREY), "formats": (406, 52, GREY), "storage": (462, 54, GREY),
     "initializers": (530, 82, GREY), "_properties": (618, 82, GREY), "functional": (310, 150, ORANGE),
     "gradients": (490, 210, ORANGE), "streaming": (114, 90, GREY), "gpu": (310, 150, ORANGE), "lazy": (114, 90, GREY),
-    "arguments": (490, 122, ORANGE), "axes": (424, 46, GREY), "boundaries": (114, 76, GREY),
+    "arguments": (490, 122, ORANGE), "boundaries": (114, 76, GREY),
     "overlap_save": (194, 90, GREY),
     "backends": (114, 586, GREEN), "backends.cpu": (114, 288, GREEN), "backends.cuda": (412, 288, GREEN),
-    "device_array": (412, 104, GREY), "geometry": (114, 288, ORANGE), "sources": (524, 76, GREY),
-    "compiling": (608, 92, GREY),
+    "device_array": (412, 104, GREY), "geometry": (114, 234, ORANGE), "axes": (356, 46, GREY),
+    "sources": (524, 76, GREY), "compiling": (608, 92, GREY),
 }  # fmt: skip
 SAYS = {
     "__init__": "__init__: the names", "training": "training: trainnet",
@@ -362,8 +362,8 @@ NAMES = {
     "functional": "conv_transpose1d", "gradients": "conv_transpose1d_backward",
 }  # fmt: skip
 MACHINES = {
-    "backends.cpu": ("from arrays: forward, backward, polyphase", "kernels: panels, direct, fir, scatter, rational,",
-                     "columns, windows, grad_x, grad_weight", "under them: pack, staging, tile, moves, jit"),
+    "backends.cpu": ("from arrays: forward, backward, polyphase", "kernels: panels, direct, fir, depthwise, scatter,",
+                     "rational, columns, sparse, windows, grad_*", "under them: pack, staging, tile, moves, jit"),
     "backends.cuda": ("from arrays: forward, backward, polyphase", "integers, launches: problems, launch, binding",
                       "contraction, fir, rates, tap_sums, sums", "under them: views, memory, compiler"),
 }  # fmt: skip

@@ -5,6 +5,7 @@ arithmetic is a backend's; what users call is `resampling.py`'s and `streaming.p
 """
 
 from functools import cache
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -81,21 +82,21 @@ class Polyphase:
             self._write(x, axis, left, out)
             return
         # A few outputs at either end see samples beyond it, which are made up; the rest is computed as it stands.
-        if length <= MOST_SAMPLES and x.size <= MOST_NUMBERS:
-            begin = end = count
-        else:
+        bounds = [0, count]
+        if length > MOST_SAMPLES or x.size > MOST_NUMBERS:
             begin = min(count, max(0, -((left - self.halo * self.up) // self.down)))
             end = min(count, max(begin, -((left - length * self.up) // self.down)))
-        for start, stop in ((0, begin), (begin, end), (end, count)):
+            bounds[1:1] = begin, end
+        for start, stop in pairwise(bounds):
             if start == stop:
                 continue
             at, piece = left + start * self.down, out[along(axis, start, stop)]
             first, last = at // self.up - self.halo, (at + (stop - start - 1) * self.down) // self.up + 1
-            if (start, stop) == (begin, end):
-                self._write(x[along(axis, first, last)], axis, at - first * self.up, piece)
+            if first >= 0 and last <= length:
+                samples = x[along(axis, first, last)]
             else:
                 samples = extended(x, axis, first, last, out.dtype, mode, cval)
-                self._write(samples, axis, at - first * self.up, piece)
+            self._write(samples, axis, at - first * self.up, piece)
 
     def _write(self, x: Array, axis: int, left: int, out: Array) -> None:
         """`write` of signals that are zero beyond their ends."""

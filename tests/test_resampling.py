@@ -69,8 +69,12 @@ def wide(array):
 
 
 @pytest.mark.parametrize("first", range(0, CASES, CASES_OF_A_TEST))
-def test_upfirdn_is_scipys(first):
+def test_upfirdn_is_scipys(first, monkeypatch):
+    from numba_tconv.backends.cpu import sparse
+
     for seed in range(first, first + CASES_OF_A_TEST):
+        # So small a call is summed up one by one; three of four are given to what serves larger ones.
+        monkeypatch.setattr(sparse, "SMALL_WORK", 0 if seed % 4 else 1 << 12)
         choice, x, axis, h = random_signal(seed)
         up, down, mode = choice.choice(RATES), choice.choice(RATES), choice.choice(MODES)
         cval = choice.choice([0, 0, 2.5])
@@ -94,11 +98,12 @@ def test_upfirdn_is_scipys(first):
 
 def test_the_grid_reaches_every_kernel(monkeypatch):
     """Were it to miss one, the test above would show nothing about it."""
-    from numba_tconv.backends.cpu import columns, polyphase, rational
+    from numba_tconv.backends.cpu import columns, polyphase, rational, sparse
 
     reached = set()
     for name, module, function in (
         ("fir", polyphase, "forward"), ("rational", rational, "change_rate"), ("columns", columns, "change_rate"),
+        ("sparse", sparse, "change_rate"),
     ):  # fmt: skip
         original = getattr(module, function)
         monkeypatch.setattr(
@@ -106,12 +111,13 @@ def test_the_grid_reaches_every_kernel(monkeypatch):
         )
     modes, rates = set(), set()
     for seed in range(200):
+        monkeypatch.setattr(sparse, "SMALL_WORK", 0 if seed % 4 else 1 << 12)
         choice, x, axis, h = random_signal(seed)
         up, down, mode = choice.choice(RATES), choice.choice(RATES), choice.choice(MODES)
         upfirdn(h, x, up, down, axis)
         modes.add(mode)
         rates.add((up > 1, down > 1, up > 12))
-    assert reached == {"fir", "rational", "columns"}
+    assert reached == {"fir", "rational", "columns", "sparse"}
     assert modes == set(MODES)
     assert len(rates) == 6
 
@@ -162,7 +168,15 @@ def test_a_filter_that_has_changed_is_packed_anew(rng):
 
 def test_every_kernel_gives_the_same_bits(rng):
     """Signals side by side, one after the other, few of them, blocks of another size: one chain of multiply-adds."""
-    for up, down, taps in ((2, 1, 33), (3, 2, 61), (1, 4, 81), (13, 1, 40), (160, 147, 3201)):
+    for up, down, taps in (
+        (2, 1, 33),
+        (3, 2, 61),
+        (1, 4, 81),
+        (13, 1, 40),
+        (160, 147, 3201),
+        (1, 147, 9),
+        (8, 147, 100),
+    ):
         x, h = rng.standard_normal((500, 40), dtype=np.float32), rng.standard_normal(taps, dtype=np.float32)
         columns = upfirdn(h, x, up, down, axis=0)
         rows = upfirdn(h, np.ascontiguousarray(x.T), up, down)
@@ -170,6 +184,23 @@ def test_every_kernel_gives_the_same_bits(rng):
         np.testing.assert_array_equal(upfirdn(h, x[:, 3], up, down), rows[3])
         pair = np.ascontiguousarray(x[:, 3:5]).view(np.complex64)[:, 0]
         np.testing.assert_array_equal(upfirdn(h, pair, up, down).imag, rows[4])
+
+
+@pytest.mark.parametrize("dtype", ["f", "d", "F", "D"])
+@pytest.mark.parametrize("h_dtype", ["f", "d", "F", "D"])
+@pytest.mark.parametrize(("up", "down", "taps"), [(1, 60, 7), (7, 60, 3), (7, 60, 40), (1, 60, 1)])
+def test_few_outputs_are_summed_one_by_one(dtype, h_dtype, up, down, taps, rng, monkeypatch):
+    from numba_tconv.backends.cpu import polyphase
+
+    monkeypatch.setattr(polyphase.rational, "change_rate", None)
+    x = rng.standard_normal((6, 3, 100)).view(complex)
+    h = rng.standard_normal(2 * taps).view(complex)
+    x, h = ((a if kind in "FD" else a.real).astype(kind) for a, kind in ((x, dtype), (h, h_dtype)))
+    for signals in (x, x[::-1, ::2, ::-1], x[0], x[0, 0]):
+        y = upfirdn(h, signals, up, down)
+        expected = scipy.signal.upfirdn(h.astype("D"), signals.astype("D"), up, down)
+        assert y.dtype == np.result_type(x, h)
+        np.testing.assert_allclose(y, expected, atol=(1e-5 if y.real.dtype == np.float32 else 1e-13) * taps)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
@@ -217,7 +248,7 @@ def test_threads_do_not_change_the_bits(rng):
         ((5, 2, 1, 9), (2, 100, 3), 1),
     ],
 )
-@pytest.mark.parametrize("rates", [(1, 1), (3, 1), (3, 2), (13, 5)])
+@pytest.mark.parametrize("rates", [(1, 1), (3, 1), (3, 2), (13, 5), (2, 81)])
 def test_banks_broadcast(h_shape, x_shape, axis, rates, rng):
     h, x = rng.standard_normal(h_shape), rng.standard_normal(x_shape)
     axis -= len(x_shape) if axis >= 0 else 0

@@ -139,6 +139,10 @@ def panel_pair(scratch, A, B, counts, D, first, b_ahead, R, V, lanes):
         panel_rows(scratch, A, (start, b_i), counts, sums, first, None, R, V, lanes, 1)
 
 
+def multiply_add(a, b, c):
+    return a * b + c
+
+
 def fir_tile(X, W, w0, counts, bias, B, out, sums, first, last, F, S, V, lanes, unit, parts, bias_last):
     (x, x_i, x_j), (n_i, n_j), (b0, b_f), (out, o_f) = X, counts, B, out
     width, size = V * lanes, W.itemsize
@@ -263,7 +267,7 @@ def zero_run(target, at, count):
     numbers(target, at, count)[:] = 0
 
 
-def _read(array, offset):
+def read(array, offset):
     return view(address(array) + offset, 1, array.dtype)[0]
 
 

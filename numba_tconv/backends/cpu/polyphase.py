@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from numba_tconv.backends.cpu import columns, rational, turning
+from numba_tconv.backends.cpu import columns, rational, sparse, turning
 from numba_tconv.backends.cpu.forward import forward
 from numba_tconv.backends.cpu.layout import Layout, plan_layout
 from numba_tconv.backends.cpu.pack import Packed, Taps, pack_phases
@@ -77,11 +77,16 @@ class Bank:
             layout, packed = self._fir
             forward(layout, window(length, self.size, self.up, 1, left, count), x, packed, layout.zero_bias, out)
         else:
-            change = rate_change(length, self.size, self.up, self.down, left, count)
-            if self._h.shape[0] == x.shape[1] == 1 and self._h.dtype.kind != "c" and _are_short(change, x, out):
+            change, taps = rate_change(length, self.size, self.up, self.down, left, count), self._taps()
+            is_shared = self._h.shape[0] == x.shape[1] == 1 and self._h.dtype.kind != "c"
+            if sparse.serves_small(change, taps, x.shape[0] * x.shape[1]):
+                sparse.change_rate(change, x, taps, out)
+            elif is_shared and _are_short(change, x, out):
                 self._run_turned(change, x[:, 0].T, out[:, 0].T)
+            elif sparse.serves(change, taps):
+                sparse.change_rate(change, x, taps, out)
             else:
-                rational.change_rate(change, x, self._taps(), out)
+                rational.change_rate(change, x, taps, out)
 
     def _run_turned(self, change: RateChange, x: np.ndarray, out: np.ndarray) -> None:
         """`run_columns` for an array (time, signal) with time side by side, by way of copies."""
@@ -106,5 +111,8 @@ class Bank:
             return False
         x = np.ascontiguousarray(x, out.dtype)
         change = rate_change(x.shape[1], self.size, self.up, self.down, left, out.shape[1])
-        columns.change_rate(change, x, self._taps(), out)
+        if sparse.serves_small(change, self._taps(), x.shape[0] * x.shape[2]):
+            sparse.change_rate(change, x.swapaxes(1, 2), self._taps(), out.swapaxes(1, 2))
+        else:
+            columns.change_rate(change, x, self._taps(), out)
         return True

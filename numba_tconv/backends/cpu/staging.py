@@ -108,7 +108,7 @@ def _element(context, builder, sig, args):
 
 
 @intrinsic
-def _read(typingctx, array, offset):
+def read(typingctx, array, offset):
     """Return the element `offset` bytes behind the data pointer: no wrap-around of negative indices to compile."""
 
     def codegen(context, builder, sig, args):
@@ -147,7 +147,7 @@ def _stage_run(x, offset, step, count, half, stage, at):
         copy_bytes(address(stage) + at * step, address(x) + offset, count * step)
     else:
         for k in range(at, at + count):
-            stage[k] = _as_float(_read(x, offset), half, stage)
+            stage[k] = _as_float(read(x, offset), half, stage)
             offset += step
 
 
@@ -185,7 +185,7 @@ def stage_steps(x, n, c, first, step, part, count, length, half, stage, at):
         zero_run(stage, at, begin)
         offset = n * x.strides[0] + c * x.strides[1] + (first + begin * step) * x.strides[2] + part * x.strides[3]
         for k in range(begin, end):
-            stage[at + k] = _as_float(_read(x, offset), half, stage)
+            stage[at + k] = _as_float(read(x, offset), half, stage)
             offset += step * x.strides[2]
         zero_run(stage, at + end, count - end)
 

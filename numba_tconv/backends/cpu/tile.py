@@ -15,6 +15,19 @@ from numba_tconv.backends.cpu.moves import for_each_count
 from numba_tconv.backends.cpu.vectors import Vectors, data_of
 
 
+@intrinsic
+def multiply_add(typingctx, a, b, c):
+    """Return `a*b + c` of numbers, rounded as in the lanes of a tile."""
+
+    def codegen(context, builder, sig, args):
+        kind = context.get_value_type(sig.return_type)
+        name = f"llvm.fmuladd.f{32 if isinstance(kind, ir.FloatType) else 64}"
+        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * 3), name)
+        return builder.call(function, args)
+
+    return a(a, a, a), codegen
+
+
 def _accumulate(vectors, rows, columns, counts, accumulators, ahead=None, b_ahead=None, load=None):
     """Emit the two reduction loops: `acc[r][v] += A[a_r + i*a_i + j*a_j] * B[b_v + i*b_i + j*b_j]`.
 
