@@ -128,6 +128,8 @@ def test_channels_side_by_side(kind, monkeypatch):
         Case(3, 1, 21, 13, 50, 5, 3, x_dtype="complex64", weight_dtype="complex64"),
         Case(4, 2, 17, 1, 64, 8, 5, x_dtype="float64"),
         Case(1, 1, 6, 1, 70, 3, 40_000),
+        Case(64, 1, 2, 7, 26, 9, 8, padding=(3, 0)),
+        Case(90, 2, 33, 20, 36, 3, 2, padding=5),
     ],
     ids=lambda case: f"{case.channels}->{case.filters}",
 )
@@ -205,6 +207,7 @@ MORE = {
     "windows in place, signals of several blocks": Case(2, 1, 5, 3, 7, 9001, 3, dilation=2, padding=(4, 1)),
     "windows in place, phases of a large stride": Case(2, 1, 6, 5, 31, 600, 31, padding=7),
     "windows in place, complex": Case(2, 1, 9, 17, 4, 700, 2, x_dtype="complex64", weight_dtype="complex64"),
+    "few channels of many short signals": Case(130, 1, 3, 40, 40, 5, 8),
     "few samples of a large layer": Case(2, 1, 520, 70, 16, 9, 8, padding=4),
     "signals that see no other": Case(3, 70, 1, 1, 15, 500, 4, padding=5),
     "signals that see no other, long filters": Case(3, 70, 1, 1, 41, 300, 4, padding=5),

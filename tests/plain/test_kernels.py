@@ -56,6 +56,7 @@ def test_forward(number, monkeypatch):
 @pytest.mark.parametrize("number", range(0, len(CASES), 2))
 def test_gradients(number, monkeypatch):
     monkeypatch.setattr(dots, "serves", lambda *_: number % 6 == 0)
+    monkeypatch.setattr(dots, "MOST_LANES", 20)
     for serves in ("serves_x", "serves_weight"):
         monkeypatch.setattr(windows, serves, lambda *_: number % 6 == 2)
     for constant in ("MOST_SAMPLES_X", "MOST_SAMPLES_WEIGHT", "FEWEST_SAMPLES"):

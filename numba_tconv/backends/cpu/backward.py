@@ -94,7 +94,7 @@ def input_gradient(
         integers, size = _window_x_problem(geometry, dtype, n_workers, operands)
         kernel = windows.x_kernel(g.dtype, dtype, out.dtype)
         more = (np.empty(n_workers * integers[products.FILTER_BLOCK] * filter_size, np.int64),)
-    elif dots.serves(len(out) * geometry.length, channels // groups, filters * filter_size):
+    elif dots.serves(geometry, len(out), channels // groups, filters):
         integers, size = _few_samples_problem(geometry, dtype, n_workers, operands)
         kernel = dots.kernel(g.dtype, dtype, out.dtype)
     else:

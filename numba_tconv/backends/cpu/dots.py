@@ -15,7 +15,14 @@ from numba import literally
 
 from numba_tconv.backends.cpu import jit, products
 from numba_tconv.backends.cpu.grad_x import kernel_arguments, store_row
-from numba_tconv.backends.cpu.products import LINE_BYTES, Operands, begin_of, even_blocks, integers, stage_windows
+from numba_tconv.backends.cpu.products import (
+    LINE_BYTES,
+    Operands,
+    begin_of,
+    even_blocks,
+    integers,
+    stage_windows,
+)
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.tile import dot_rows
 from numba_tconv.backends.cpu.turns import take
@@ -28,8 +35,13 @@ from numba_tconv.geometry import Geometry
 MOST_SAMPLES = 32
 FEW_CHANNELS, MOST_SAMPLES_OF_FEW = 64, 48
 FEWEST_NUMBERS = 64
-# Of the windows that are staged at a time, which all rows of an item pass: half of it or twice were 5 % slower.
-WINDOW_NUMBERS = 1 << 14
+# With few channels, signals of less than so many samples: 64 x 9 of 2 -> 7 (256, 64) took 470 us, now 138, 64 x 3 of
+# 31 -> 170 (36, 2) 2.1 ms and 1.2.
+SHORT, VERY_FEW_CHANNELS = 12, 8
+# Of the windows that are staged at a time, which all rows of an item pass: half of it or twice were 5 % slower. But of
+# many samples no less of each than adding the lanes is worth.
+WINDOW_NUMBERS, FEWEST_OF_WINDOW = 1 << 14, 256
+MOST_LANES = 256
 # Of a tile: four were up to 4 % slower, eight up to 25, for then sums leave the registers.
 R = 6
 # Of an item: their sums are scratch.
@@ -63,7 +75,7 @@ def kernel(g_dtype, dtype, out_dtype):
     lanes, C = host().lanes(dtype.itemsize), host().dot_columns
 
     def run(weight, g, out, scratch, problem, turns, worker):
-        samples, rows_of_group, step = problem[products.LANES], problem[products.ROWS], problem[products.CHUNK]
+        rows_of_group, step = problem[products.ROWS], problem[products.CHUNK]
         reduced = problem[products.FILTERS] * problem[products.FILTER_SIZE]
         weight_row = problem[products.REDUCED_PARTS] * reduced
         start = begin_of(scratch, worker, problem)
@@ -71,55 +83,72 @@ def kernel(g_dtype, dtype, out_dtype):
         index = take(turns)
         while index < problem[products.ITEMS]:
             item, row_block = divmod(index, problem[products.ROW_BLOCKS])
+            item, lane_block = divmod(item, problem[products.LANE_BLOCKS])
             part, group = divmod(item, problem[products.GROUPS])
+            first = lane_block * problem[products.LANE_BLOCK]
+            last = min(problem[products.LANES], first + problem[products.LANE_BLOCK])
             row = group * rows_of_group + row_block * problem[products.ROW_BLOCK]
             rows = min(problem[products.ROW_BLOCK], rows_of_group - row_block * problem[products.ROW_BLOCK])
             for reduced_part in range(problem[products.REDUCED_PARTS]):
                 for q in range(0, reduced, step):
                     count = min(reduced - q, step)
                     stage_windows(
-                        g, scratch, stage, start, problem, group * problem[products.FILTERS], part + reduced_part, 0,
-                        samples, q, q + count, step, lanes,
+                        g, scratch, stage, start, problem, group * problem[products.FILTERS], part + reduced_part,
+                        first, last, q, q + count, step, lanes,
                     )  # fmt: skip
                     _multiply(
                         weight, row * weight_row + reduced_part * reduced + q, weight_row, rows, scratch, stage, step,
-                        samples, count, acc, q == 0 and reduced_part == 0, literally(C), literally(lanes),
+                        last - first, count, acc, q == 0 and reduced_part == 0, literally(C), literally(lanes),
                     )  # fmt: skip
             for r in range(rows):
-                store_row(out, scratch, acc + r * samples, problem, row + r, part, 0, samples)
+                store_row(out, scratch, acc + r * (last - first), problem, row + r, part, first, last)
             index = take(turns)
 
     return jit.compile_kernel(run, kernel_arguments(g_dtype, dtype, out_dtype))
 
 
-def serves(samples: int, channels: int, reduced: int) -> bool:
-    """Whether samples are so few, and numbers to sum up so many, that lanes should run along these."""
-    most = MOST_SAMPLES_OF_FEW if channels <= FEW_CHANNELS else MOST_SAMPLES
-    return samples <= most and reduced >= FEWEST_NUMBERS
+def serves(geometry: Geometry, batch: int, channels: int, filters: int) -> bool:
+    """Whether lanes should run along (filter, tap): samples are few, or channels, whose windows are then staged faster.
+
+    Windows are staged in runs of taps here, in `grad_x.py` in runs of time.
+    """
+    samples, is_few = batch * geometry.length, channels <= FEW_CHANNELS
+    run_of_time = (2 if channels <= VERY_FEW_CHANNELS else 8) * geometry.length
+    has_long_runs = geometry.length < SHORT and geometry.filter_size > run_of_time
+    return filters * geometry.filter_size >= FEWEST_NUMBERS and (
+        samples <= (MOST_SAMPLES_OF_FEW if is_few else MOST_SAMPLES) or (is_few and has_long_runs)
+    )
 
 
 def problem(geometry: Geometry, dtype: np.dtype, n_workers: int, operands: Operands) -> tuple[np.ndarray, int]:
     """Return the kernel's integers as an array, and the numbers of scratch for one worker."""
     lanes = host().lanes(dtype.itemsize)
-    rows, samples = operands.rows, operands.batch * geometry.length
-    # Every item stages all windows: one for each worker.
-    wanted = -(-n_workers // operands.n_products)
+    rows, samples, reduced = operands.rows, operands.batch * geometry.length, operands.filters * geometry.filter_size
+    # Every item stages windows for all its rows: one for each worker, of other samples where there are many.
+    wanted, most = -(-n_workers // operands.n_products), MOST_LANES
+    if samples > MOST_SAMPLES_OF_FEW:
+        most, wanted = min(most, -(-samples // wanted)), 1
+    lane_block, lane_blocks = even_blocks(samples, most, 1)
     row_block, row_blocks = even_blocks(rows, min(-(-rows // wanted), MOST_ROWS), R)
-    chunk, _ = even_blocks(operands.filters * geometry.filter_size, WINDOW_NUMBERS // samples, lanes)
-    line = geometry.stride * (geometry.length - 1) + geometry.dilation * (min(geometry.filter_size, chunk) - 1) + 1
+    # How many numbers are summed up at once decides on the bits, and must not depend on the workers.
+    chunk, _ = even_blocks(reduced, max(WINDOW_NUMBERS // samples, FEWEST_OF_WINDOW), lanes)
+    line = geometry.stride * (min(geometry.length, lane_block) - 1)
+    line += geometry.dilation * (min(geometry.filter_size, chunk) - 1) + 1
     has_lines = line * dtype.itemsize <= LINE_BYTES
     values = {
-        products.ITEMS: operands.n_products * row_blocks,
+        products.ITEMS: operands.n_products * row_blocks * lane_blocks,
         products.ROW_BLOCK: row_block,
         products.ROW_BLOCKS: row_blocks,
         products.LANES: samples,
+        products.LANE_BLOCK: lane_block,
+        products.LANE_BLOCKS: lane_blocks,
         products.CHUNK: chunk,
         products.HAS_LINES: has_lines,
         products.IN_PLACE: True,
     }
     sizes = {
-        products.ACC: row_block * samples,
-        products.PANELS: samples * chunk,
+        products.ACC: row_block * lane_block,
+        products.PANELS: lane_block * chunk,
         products.LINE: line if has_lines else chunk,
     }
     return integers(geometry, operands, values, sizes)
