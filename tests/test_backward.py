@@ -61,7 +61,8 @@ def test_random_cases(kind, monkeypatch):
     rng = random.Random("-".join(kind))  # noqa: S311 nothing secret
     for number in range(COUNT):
         case, g = draw(rng, kind)
-        monkeypatch.setattr(backward.dots, "serves", lambda *_, served=number % 3 == 0: served)
+        for serves in ("serves", "serves_short"):
+            monkeypatch.setattr(backward.dots, serves, lambda *_, served=number % 3 == 0: served)
         for serves in ("serves_x", "serves_weight"):
             monkeypatch.setattr(backward.windows, serves, lambda *_, served=number % 3 == 1: served)
         try:

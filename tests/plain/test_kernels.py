@@ -55,7 +55,8 @@ def test_forward(number, monkeypatch):
 
 @pytest.mark.parametrize("number", range(0, len(CASES), 2))
 def test_gradients(number, monkeypatch):
-    monkeypatch.setattr(dots, "serves", lambda *_: number % 6 == 0)
+    for serves in ("serves", "serves_short"):
+        monkeypatch.setattr(dots, serves, lambda *_: number % 6 == 0)
     monkeypatch.setattr(dots, "MOST_LANES", 20)
     for serves in ("serves_x", "serves_weight"):
         monkeypatch.setattr(windows, serves, lambda *_: number % 6 == 2)

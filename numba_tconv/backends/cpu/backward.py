@@ -90,15 +90,17 @@ def input_gradient(
         len(out), groups, channels // groups, filters, *parts, grad_output.dtype.char == "e", is_plain_out=is_plain_out
     )
     more: tuple[np.ndarray, ...] = ()
-    if windows.serves_x(geometry, dtype, len(out), channels // groups, filters):
+    samples, channels_of_group, reduced = len(out) * geometry.length, channels // groups, filters * filter_size
+    is_short = dots.serves_short(geometry, channels_of_group, reduced)
+    if not is_short and windows.serves_x(geometry, dtype, len(out), channels_of_group, filters):
         integers, size = _window_x_problem(geometry, dtype, n_workers, operands)
         kernel = windows.x_kernel(g.dtype, dtype, out.dtype)
         more = (np.empty(n_workers * integers[products.FILTER_BLOCK] * filter_size, np.int64),)
-    elif dots.serves(geometry, len(out), channels // groups, filters):
+    elif is_short or dots.serves(samples, channels_of_group, reduced):
         integers, size = _few_samples_problem(geometry, dtype, n_workers, operands)
         kernel = dots.kernel(g.dtype, dtype, out.dtype)
     else:
-        vectors = vectors_of(len(out) * geometry.length, host().lanes(dtype.itemsize))
+        vectors = vectors_of(samples, host().lanes(dtype.itemsize))
         integers, size = _x_problem(geometry, dtype, vectors, n_workers, operands)
         kernel = grad_x.kernel(g.dtype, dtype, out.dtype, vectors)
     arrays = (_rows_of_weight(weight, parts, dtype), g, out, _scratch(size * n_workers, dtype), *more, integers)

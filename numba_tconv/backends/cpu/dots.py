@@ -35,9 +35,11 @@ from numba_tconv.geometry import Geometry
 MOST_SAMPLES = 32
 FEW_CHANNELS, MOST_SAMPLES_OF_FEW = 64, 48
 FEWEST_NUMBERS = 64
-# With few channels, signals of less than so many samples: 64 x 9 of 2 -> 7 (256, 64) took 470 us, now 138, 64 x 3 of
-# 31 -> 170 (36, 2) 2.1 ms and 1.2.
-SHORT, VERY_FEW_CHANNELS = 12, 8
+# With very few channels, short signals of so many samples; with few, of which the filter is many times as long. 16 x 20
+# of 4 -> 64 (16, 8) took 182 us, now 100, 64 x 9 of 2 -> 7 (256, 64) 470 and 138, 64 x 3 of 31 -> 170 (36, 2) 2.1 ms
+# and 1.2.
+VERY_FEW_CHANNELS, SHORT = 12, 32
+VERY_SHORT, LONG_FILTER = 12, 8
 # Of the windows that are staged at a time, which all rows of an item pass: half of it or twice were 5 % slower. But of
 # many samples no less of each than adding the lanes is worth.
 WINDOW_NUMBERS, FEWEST_OF_WINDOW = 1 << 14, 256
@@ -107,17 +109,18 @@ def kernel(g_dtype, dtype, out_dtype):
     return jit.compile_kernel(run, kernel_arguments(g_dtype, dtype, out_dtype))
 
 
-def serves(geometry: Geometry, batch: int, channels: int, filters: int) -> bool:
-    """Whether lanes should run along (filter, tap): samples are few, or channels, whose windows are then staged faster.
+def serves(samples: int, channels: int, reduced: int) -> bool:
+    """Whether samples are so few, and numbers to sum up so many, that lanes should run along these."""
+    most = MOST_SAMPLES_OF_FEW if channels <= FEW_CHANNELS else MOST_SAMPLES
+    return samples <= most and reduced >= FEWEST_NUMBERS
 
-    Windows are staged in runs of taps here, in `grad_x.py` in runs of time.
-    """
-    samples, is_few = batch * geometry.length, channels <= FEW_CHANNELS
-    run_of_time = (2 if channels <= VERY_FEW_CHANNELS else 8) * geometry.length
-    has_long_runs = geometry.length < SHORT and geometry.filter_size > run_of_time
-    return filters * geometry.filter_size >= FEWEST_NUMBERS and (
-        samples <= (MOST_SAMPLES_OF_FEW if is_few else MOST_SAMPLES) or (is_few and has_long_runs)
-    )
+
+def serves_short(geometry: Geometry, channels: int, reduced: int) -> bool:
+    """Whether signals are so short, and channels so few, that windows should be staged in runs of taps, not of time."""
+    length, filter_size = geometry.length, geometry.filter_size
+    is_short = channels <= VERY_FEW_CHANNELS and length < SHORT and filter_size > 2
+    has_long_filter = channels <= FEW_CHANNELS and length < VERY_SHORT and filter_size > LONG_FILTER * length
+    return (is_short or has_long_filter) and reduced >= FEWEST_NUMBERS
 
 
 def problem(geometry: Geometry, dtype: np.dtype, n_workers: int, operands: Operands) -> tuple[np.ndarray, int]:

@@ -19,14 +19,16 @@ from numba_tconv.backends.cpu.turns import take
 from numba_tconv.backends.cpu.vectors import address
 from numba_tconv.geometry import Geometry
 
-# Below, packing is cheap, filters are too few to share, or adding products up outweighs the sums over channels.
-SMALLEST_WEIGHT = 1 << 11
+# Below, packing is cheap, lanes are empty, or adding products up outweighs the sums over channels.
+SMALLEST_WEIGHT = 1 << 9
+FEWEST_LANES = 4
+FEWEST_CHANNELS = 24
+# Large weights of fewer filters are too few to share.
 FEWEST_FILTERS = 4
-FEWEST_CHANNELS = 48
 # Up to here the rows need one or two passes over a block of weights: reading it in place is free. With more rows,
 # channels that lie a power of two apart would meet in one set of the cache, and packing them on the way is faster: but
 # not of weights so small that the caches keep them, unless the rows are as many as channels. 256 -> 16 (8, 4) with 16
-# samples: 56 us packed, 27 here; 128 -> 128 (4, 2) with 60: 78 and 90.
+# samples: 56 us packed, 27 here; 1019 -> 4 (4, 2) with 2: 51 and 18; 128 -> 128 (4, 2) with 60: 78 and 90.
 FEW_ROWS = 16
 SMALL_WEIGHT, MOST_ROWS = 1 << 15, 64
 # Beyond, the products of one filter, or its full output, are too much to keep.
@@ -123,14 +125,17 @@ def kernel(x_dtype, dtype, out_dtype):
 def serves(layout: Layout, geometry: Geometry, batch: int, weight: np.ndarray) -> bool:
     """Whether the weights of a single call should be read in place."""
     rows = batch * layout.signals * geometry.length
+    if weight.size <= SMALL_WEIGHT:
+        most_rows = min(MOST_ROWS, layout.channels - 1)
+    else:
+        most_rows = FEW_ROWS if layout.groups * layout.filters >= FEWEST_FILTERS else 0
     return (
-        weight.size >= SMALLEST_WEIGHT
-        and not layout.is_fir
-        and layout.groups * layout.filters >= FEWEST_FILTERS
+        rows <= most_rows
+        and weight.size >= SMALLEST_WEIGHT
+        and layout.channels >= FEWEST_CHANNELS
+        and layout.filters * layout.filter_size >= FEWEST_LANES
         and weight.dtype == layout.dtype
         and weight.flags.c_contiguous
-        and layout.channels >= FEWEST_CHANNELS
-        and rows <= (min(MOST_ROWS, layout.channels - 1) if weight.size <= SMALL_WEIGHT else FEW_ROWS)
         and rows * layout.filter_size <= MOST_PRODUCTS
         and geometry.full_length <= LONGEST_OUTPUT
     )
