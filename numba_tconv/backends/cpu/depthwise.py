@@ -39,8 +39,8 @@ MOVING = 8
 MOST_VECTORS, MOST_VECTORS_X, MOST_VECTORS_OTHER, MOST_SAMPLES_WEIGHT = 4, 6, 16, 512
 # Where all filters and phases of a channel fill a vector, panels have lanes enough: samples, and outputs.
 FEW_SAMPLES, FEW_OUTPUTS = 8, 128
-# Numbers of all filters of a channel: a vector for each is kept.
-MOST_WEIGHTS = 1024
+# Numbers of all filters of a channel, and outputs that a sample reaches: a vector for each is kept.
+MOST_WEIGHTS, MOST_REACH = 1024, 4096
 # The gradient of the weight is cut as for so many workers, however many there are: the same bits.
 SHARES = 8
 
@@ -259,30 +259,25 @@ def weight_kernel(dtype):
     return jit.compile_kernel(run, arguments)
 
 
-@lru_cache(maxsize=4096)
-def problem(
+def _problem(
     geometry: Geometry,
     dtype: np.dtype,
     batch: int,
     channels: int,
     filters: int,
     n_workers: int,
-    *,
-    is_bias_last: bool = False,
+    values: dict[int, int],
+    x_rows: int,
+    g_rows: int,
 ) -> tuple[np.ndarray, int]:
     """Return the kernels' integers as an array, and the numbers of scratch for one worker."""
-    lanes, taps, stride = host().lanes(dtype.itemsize), geometry.filter_size, geometry.stride
+    lanes, taps = host().lanes(dtype.itemsize), geometry.filter_size
     blocks = -(-channels // lanes)
     # Four items for each worker; every one transposes its weights.
     signals_of_item = -(-batch // min(batch, -(-4 * n_workers // blocks)))
-    reach = geometry.dilation * (taps - 1) + 1
-    span = max(BLOCK_NUMBERS // lanes, 2 * reach)
-    block = min(geometry.length, 1 + (span - reach) // stride)
-    x_rows = max(block, geometry.rows + geometry.halo)
-    g_rows = max(stride * (block - 1) + reach, geometry.output_length)
     # Whole tiles are transposed, whose last rows may not exist.
     sizes = {WEIGHT: filters * taps + lanes, X: x_rows + lanes, G: g_rows + lanes, LINE: lanes}
-    values, begin = {}, 0
+    begin = 0
     for name, rows in sizes.items():
         values[name], begin = begin, begin + rows * lanes
     values |= {
@@ -295,33 +290,62 @@ def problem(
         TAPS: taps,
         LENGTH: geometry.length,
         OUTPUT_LENGTH: geometry.output_length,
-        STRIDE: stride,
+        STRIDE: geometry.stride,
         DILATION: geometry.dilation,
         LEFT: geometry.left,
+        SCRATCH: begin,
+    }
+    return np.array([int(values.get(k, 0)) for k in range(IS_BIAS_LAST + 1)], np.int64), begin
+
+
+@lru_cache(maxsize=4096)
+def forward_problem(
+    geometry: Geometry,
+    dtype: np.dtype,
+    batch: int,
+    channels: int,
+    filters: int,
+    n_workers: int,
+    *,
+    is_bias_last: bool,
+) -> tuple[np.ndarray, int]:
+    """Return the forward kernel's integers as an array, and the numbers of scratch for one worker."""
+    values = {
         BRANCHES: geometry.branches,
         STEP: geometry.input_step,
         HALO: geometry.halo,
         FIRST_ROW: geometry.first_row,
         ROWS: geometry.rows,
-        BLOCK: block,
-        SCRATCH: begin,
         IS_BIAS_LAST: is_bias_last,
     }
-    return np.array([int(values[k]) for k in range(len(values))], np.int64), begin
+    x_rows, g_rows = geometry.rows + geometry.halo, geometry.output_length
+    return _problem(geometry, dtype, batch, channels, filters, n_workers, values, x_rows, g_rows)
+
+
+@lru_cache(maxsize=4096)
+def _gradient_problem(
+    geometry: Geometry, dtype: np.dtype, batch: int, channels: int, filters: int, n_workers: int
+) -> tuple[np.ndarray, int]:
+    """Return the integers of the gradients' kernels as an array, and the numbers of scratch for one worker."""
+    reach = geometry.dilation * (geometry.filter_size - 1) + 1
+    span = max(BLOCK_NUMBERS // host().lanes(dtype.itemsize), 2 * reach)
+    block = min(geometry.length, 1 + (span - reach) // geometry.stride)
+    g_rows = geometry.stride * (block - 1) + reach
+    return _problem(geometry, dtype, batch, channels, filters, n_workers, {BLOCK: block}, block, g_rows)
 
 
 def work(geometry: Geometry, batch: int, channels: int, filters: int) -> int:
     """Return how many multiply-adds take as long as one of the three passes."""
-    products, moved = (
-        filters * geometry.filter_size * geometry.length,
-        geometry.length + filters * geometry.output_length,
-    )
+    products = filters * geometry.filter_size * geometry.length
+    moved = geometry.length + filters * geometry.output_length
     return batch * channels * (products + MOVING * moved)
 
 
 def _fits(geometry: Geometry, dtype: np.dtype, channels: int, filters: int) -> bool:
-    """Whether there are channels for a vector, and not too many weights."""
-    return channels >= host().lanes(dtype.itemsize) and filters * geometry.filter_size <= MOST_WEIGHTS
+    """Whether there are channels for a vector, and not too many weights, nor too far apart, for the scratch."""
+    is_near = geometry.dilation * (geometry.filter_size - 1) <= MOST_REACH
+    is_small = filters * geometry.filter_size <= MOST_WEIGHTS
+    return channels >= host().lanes(dtype.itemsize) and is_small and is_near
 
 
 def serves(geometry: Geometry, dtype: np.dtype, channels: int, filters: int, *, is_fir: bool) -> bool:
@@ -352,7 +376,7 @@ def input_gradient(geometry: Geometry, g: np.ndarray, weight: np.ndarray, out: n
     batch, channels = out.shape[:2]
     filters, dtype = weight.shape[1], out.dtype
     n_workers = threads.workers(work(geometry, batch, channels, filters))
-    integers, size = problem(geometry, dtype, batch, channels, filters, n_workers)
+    integers, size = _gradient_problem(geometry, dtype, batch, channels, filters, n_workers)
     scratch = np.empty(size * n_workers, dtype)
     threads.launch(x_kernel(dtype), (weight.reshape(-1), g, out, scratch, integers), n_workers)
 
@@ -361,7 +385,7 @@ def weight_gradient(geometry: Geometry, g: np.ndarray, x: np.ndarray, filters: i
     """Return the gradient of the weight (channel, filter, tap); `g` and `x` have one dtype and plain rows."""
     (batch, channels), dtype = x.shape[:2], x.dtype
     n_workers = threads.workers(work(geometry, batch, channels, filters))
-    integers, size = problem(geometry, dtype, batch, channels, filters, SHARES)
+    integers, size = _gradient_problem(geometry, dtype, batch, channels, filters, SHARES)
     chunks = integers[ITEMS] // integers[BLOCKS]
     sums = np.empty((chunks, channels, filters, geometry.filter_size), dtype)
     arrays = x, g, sums.reshape(-1), np.empty(size * n_workers, dtype), integers

@@ -6,7 +6,7 @@ What `scatter.py` is to the forward pass. Lanes run along q, as weights lie in m
 lanes along time, as in `grad_x.py`, most would be empty, and weights are staged for few multiplications each: the
 1024 -> 512 (16, 8) layer took 7 ms with 4 samples, here 2; with 32, 8 and 6.
 
-An item is a block of channels. It walks through q: the windows of a block are staged, then each row of weights meets
+An item is a block of channels and of samples. It walks through q: windows are staged, then each row of weights meets
 them in tiles of dot products. Every sum is taken in the same order whatever the number of threads.
 """
 

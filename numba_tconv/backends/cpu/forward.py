@@ -119,7 +119,7 @@ def _call(
         kernel = depthwise.forward_kernel(layout.dtype)
         work = depthwise.work(geometry, batch, layout.groups, layout.filters)
         problem = partial(
-            depthwise.problem,
+            depthwise.forward_problem,
             geometry,
             layout.dtype,
             batch,

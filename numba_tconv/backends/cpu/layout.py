@@ -181,8 +181,8 @@ def plan_layout(
     lanes = host().lanes(dtype.itemsize)
     reduced = channels * (x_parts if weight_parts == 2 else 1)
     longest = reduced * (host().fir_vectors(rows) * lanes + (taps - 1) * input_step) * dtype.itemsize
-    # A filter with one row by itself loads a vector for each multiply-add: 64 -> 12 (3, 1) took 1.5 to 3.9 times as long
-    # as by panels and by the direct path, with 8 filters 1.1 to 2.8 times.
+    # A filter with one row loads a vector for each multiply-add: 64 -> 12 (3, 1) took 1.5 to 3.9 times as long as by
+    # panels and the direct path, with 8 filters 1.1 to 2.8 times.
     is_few = filters * rows < (2 * lanes if rows > 1 else lanes // 2)
     is_fir = not is_sparse and rows <= FIR_ROWS and is_few and longest <= FIR_STAGE_BYTES
     filter_block, width = (1, rows) if is_fir else _panel_shape(filters, rows, filter_size * weight_parts, lanes)
