@@ -121,11 +121,7 @@ def upfirdn(
     """
     filters = as_array("h", h, may_be_on_gpu=True)
     signal = as_array("x", x, may_be_lazy=True, may_be_on_gpu=True)
-    arguments = (filters.shape, filters.dtype, signal.shape, signal.dtype, up, down, axis, mode, method, device)
-    try:
-        plan = _plan(*arguments)
-    except TypeError:  # what cannot be looked up is refused with a better word
-        plan = _plan.__wrapped__(*arguments)
+    plan = _planned(filters, signal, up, down, axis, mode, method, device)
     polyphase = _polyphase(filters, plan, signal, method, device, stream)
     return _run(polyphase, signal, plan.axis, 0, plan.shape, plan.dtype, mode, cval, out, filters)
 
@@ -162,6 +158,15 @@ def _plan(
     products = prod(shape) * -(-h_shape[-1] // up)
     cost = work(products, x_dtype, h_dtype, prod(x_shape) + prod(shape), dtype)
     return _Plan(up, down, place, by_fft, cost, shape, dtype)
+
+
+def _planned(h: Array, x: Array, up: int, down: int, axis: int, mode: str, method: str, device: str) -> _Plan:
+    """Return the `_Plan` of a filter and signals."""
+    arguments = (h.shape, h.dtype, x.shape, x.dtype, up, down, axis, mode, method, device)
+    try:
+        return _plan(*arguments)
+    except TypeError:  # what cannot be looked up is refused with a better word
+        return _plan.__wrapped__(*arguments)
 
 
 @lru_cache(maxsize=64)
@@ -258,9 +263,7 @@ def resample_poly(
     up, down = (rate // gcd(*rates) for rate in rates)
     is_equal = up == down
     taps, centre = (np.ones(1), 0) if is_equal else low_pass(signal.dtype, up, down, window)
-    plan = _plan.__wrapped__(
-        taps.shape, taps.dtype, signal.shape, signal.dtype, up, down, axis, "constant", method, device
-    )
+    plan = _planned(taps, signal, up, down, axis, "constant", method, device)
     if is_equal and not is_on_gpu(signal):
         return signal.copy()
     count = -(-signal.shape[plan.axis] * up // down)

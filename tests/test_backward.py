@@ -14,6 +14,7 @@ from numpy.testing import assert_array_equal
 
 from numba_tconv import ConvTranspose1d, conv_transpose1d, conv_transpose1d_backward, reference
 from numba_tconv.backends.cpu import backward
+from numba_tconv.geometry import window
 
 NAMES = ("x", "weight", "bias")
 # (dtype of x, of weight, of grad_output); every other one would compile kernels of its own, for seconds.
@@ -118,6 +119,17 @@ def test_channels_side_by_side(kind, monkeypatch):
         check(case, grad_output(case, kind[2]))
     assert not taken if kind not in KINDS[:2] else len(set(taken)) == 2
     assert all(taken.count(way) > COUNT // 6 for way in taken)
+
+
+@pytest.mark.parametrize(
+    ("length", "filter_size", "stride", "dilation"),
+    [(100_000, 64, 32, 1), (60, 1024, 4, 1), (60, 3, 1, 2000), (200, 5, 2, 1000), (60, 2, 100_000, 1)],
+)
+def test_channels_side_by_side_take_little_scratch(length, filter_size, stride, dilation):
+    """However long signals are, and however far the taps lie apart: two megabytes for each worker."""
+    geometry, dtype, depthwise = window(length, filter_size, stride, dilation, 0, 1), np.dtype("f"), backward.depthwise
+    assert depthwise.serves_x(geometry, dtype, 64, 1)
+    assert depthwise._gradient_problem(geometry, dtype, 3, 64, 1, 2)[1] <= 1 << 19
 
 
 @pytest.mark.parametrize(

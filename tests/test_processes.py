@@ -603,6 +603,7 @@ calls = {
     "fir, half": (plan((1, 1, 9), "f2", stride=2), ones((1, 1 << 24), "f2")),
     "fir, many channels": (plan((500, 1, 9), stride=2), ones((500, 1 << 15))),
     "fir, depthwise": (plan((64, 1, 4), stride=2, groups=64), ones((64, 1 << 18))),
+    "fir, depthwise, few samples": (plan((64, 1, 4), stride=2, groups=64), ones((1 << 14, 64, 16))),
     "panels": (plan((64, 64, 4), stride=2), ones((64, 1 << 18))),
     "panels, strided": (plan((64, 64, 4), stride=2), ones((1 << 18, 64)).T),
     "panels, complex": (plan((32, 32, 4), "c8", stride=2), ones((32, 1 << 18), "c8")),
