@@ -88,7 +88,8 @@ MORE = {
     "signals that see no other": Case(2, 5, 1, 1, 5, 70, 2, padding=(2, 1)),
     "channels side by side": Case(3, 13, 1, 2, 5, 11, 3, padding=(2, 9), bias_dtype="float32"),
     "channels side by side, taps apart": Case(2, 9, 1, 1, 4, 9, dilation=3, padding=(1, 2)),
-    "channels side by side, blocks of time": Case(2, 5, 1, 1, 600, 14, 41),
+    "channels side by side, long filters": Case(2, 5, 1, 1, 600, 14, 41),
+    "channels side by side, blocks of time": Case(2, 5, 1, 1, 60, 40, 41),
     "turned": Case(
         2,
         1,

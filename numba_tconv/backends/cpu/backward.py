@@ -67,9 +67,7 @@ def input_gradient(
     channels, filters, filter_size = weight.shape
     are_plain = _is_plain(grad_output, dtype) and _is_plain(out, dtype)
     if channels == groups and are_plain and depthwise.serves_x(geometry, dtype, channels, filters):
-        depthwise.input_gradient(
-            geometry, in_parts(grad_output), np.ascontiguousarray(weight, dtype), in_parts(out)
-        )  # fmt: skip
+        depthwise.input_gradient(geometry, in_parts(grad_output), np.ascontiguousarray(weight, dtype), in_parts(out))
         return
     is_alone = channels == groups and filters == geometry.dilation == 1 and geometry.left < filter_size
     has_one_dtype = part_dtype(grad_output.dtype) == part_dtype(out.dtype) == dtype and is_complex == g_is_complex

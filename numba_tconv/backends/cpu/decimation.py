@@ -10,9 +10,10 @@ takes 30 ns a channel. Long filters sort their samples once, for all taps: they 
 from functools import lru_cache
 
 import numpy as np
-from numba import literally, types
+from numba import literally
 
 from numba_tconv.backends.cpu import jit, threads
+from numba_tconv.backends.cpu.grad_x import kernel_arguments
 from numba_tconv.backends.cpu.moves import MOST_WOVEN
 from numba_tconv.backends.cpu.staging import stage_samples
 from numba_tconv.backends.cpu.target import host
@@ -73,11 +74,7 @@ def kernel(dtype):
                         )  # fmt: skip
             index = take(turns)
 
-    arguments = (
-        jit.array(dtype, 1, readonly=True), jit.array(dtype, 4, "A", readonly=True), jit.array(dtype, 4, "A"),
-        jit.array(dtype, 1), jit.array(np.int64, 1, readonly=True), jit.array(np.int64, 1), types.int64,
-    )  # fmt: skip
-    return jit.compile_kernel(run, arguments)
+    return jit.compile_kernel(run, kernel_arguments(dtype, dtype, dtype))
 
 
 @lru_cache(maxsize=4096)

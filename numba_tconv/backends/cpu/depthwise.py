@@ -17,9 +17,9 @@ chunks of signals, as the shapes alone decide.
 from functools import lru_cache
 
 import numpy as np
-from numba import literally, types
+from numba import literally
 
-from numba_tconv.backends.cpu import jit, threads
+from numba_tconv.backends.cpu import grad_weight, grad_x, jit, threads
 from numba_tconv.backends.cpu.moves import MOST_WOVEN, copy_windows, transpose
 from numba_tconv.backends.cpu.staging import zero_run
 from numba_tconv.backends.cpu.target import host
@@ -101,6 +101,25 @@ def _gather_rows(array, n, channel, filters, count, first, run, length, scratch,
     _gather(source, step, count, first, run, length, scratch, at, line, lanes)
 
 
+@jit.helper
+def _signals_of(problem, index, lanes):
+    """Return the first channel of an item, their number, its first signal, and the signal behind its last."""
+    signals, block = divmod(index, problem[BLOCKS])
+    c, n = block * lanes, signals * problem[SIGNALS_OF_ITEM]
+    return c, min(lanes, problem[CHANNELS] - c), n, min(problem[BATCH], n + problem[SIGNALS_OF_ITEM])
+
+
+@jit.helper
+def _gather_windows(g, n, c, f, count, i, rows, scratch, start, problem, lanes):
+    """Write the grad_output of filter f that all taps meet for `rows` samples from i on."""
+    filters, stride = problem[FILTERS], problem[STRIDE]
+    run = stride * (rows - 1) + problem[DILATION] * (problem[TAPS] - 1) + 1
+    _gather_rows(
+        g, n, c * filters + f, filters, count, stride * i - problem[LEFT], run, problem[OUTPUT_LENGTH], scratch,
+        start + problem[G], start + problem[LINE], lanes,
+    )  # fmt: skip
+
+
 @jit.once
 def forward_kernel(dtype):
     """Return the compiled kernel `(x, weight, bias, out, scratch, problem, turns, worker)`; weight is flat."""
@@ -114,12 +133,10 @@ def forward_kernel(dtype):
         is_bias_last = problem[IS_BIAS_LAST] == 1
         index = take(turns)
         while index < problem[ITEMS]:
-            signals, block = divmod(index, problem[BLOCKS])
-            c, n_from = block * lanes, signals * problem[SIGNALS_OF_ITEM]
-            count = min(lanes, problem[CHANNELS] - c)
+            c, count, first_signal, end_signal = _signals_of(problem, index, lanes)
             zero_run(scratch, line, lanes * lanes)
             _gather_filters(weight, c, count, scratch, start, problem, lanes)
-            for n in range(n_from, min(problem[BATCH], n_from + problem[SIGNALS_OF_ITEM])):
+            for n in range(first_signal, end_signal):
                 _gather_rows(
                     x, n, c, 1, count, first, problem[ROWS] + problem[HALO], problem[LENGTH], scratch, x_rows, line,
                     lanes,
@@ -167,23 +184,18 @@ def x_kernel(dtype):
         filters, taps, stride, length = problem[FILTERS], problem[TAPS], problem[STRIDE], problem[LENGTH]
         start = worker * problem[SCRATCH]
         line, g_rows, sums = start + problem[LINE], start + problem[G], start + problem[X]
-        base, reach = address(scratch), problem[DILATION] * (taps - 1) + 1
+        base = address(scratch)
         index = take(turns)
         while index < problem[ITEMS]:
-            signals, block = divmod(index, problem[BLOCKS])
-            c, n_from = block * lanes, signals * problem[SIGNALS_OF_ITEM]
-            count = min(lanes, problem[CHANNELS] - c)
+            c, count, first_signal, end_signal = _signals_of(problem, index, lanes)
             zero_run(scratch, line, lanes * lanes)
             _gather_filters(weight, c, count, scratch, start, problem, lanes)
-            for n in range(n_from, min(problem[BATCH], n_from + problem[SIGNALS_OF_ITEM])):
+            for n in range(first_signal, end_signal):
                 for i in range(0, length, problem[BLOCK]):
                     rows = min(problem[BLOCK], length - i)
                     zero_run(scratch, sums, rows * lanes)
                     for f in range(filters):
-                        _gather_rows(
-                            g, n, c * filters + f, filters, count, stride * i - problem[LEFT],
-                            stride * (rows - 1) + reach, problem[OUTPUT_LENGTH], scratch, g_rows, line, lanes,
-                        )  # fmt: skip
+                        _gather_windows(g, n, c, f, count, i, rows, scratch, start, problem, lanes)
                         totals = base + sums * itemsize, lanes
                         lane_sums(
                             scratch,
@@ -199,11 +211,7 @@ def x_kernel(dtype):
                     _scatter(scratch, sums, rows, target, out.strides[1] // itemsize, count, line, lanes)
             index = take(turns)
 
-    arguments = (
-        jit.array(dtype, 1, readonly=True), jit.array(dtype, 4, "A", readonly=True), jit.array(dtype, 4, "A"),
-        jit.array(dtype, 1), jit.array(np.int64, 1, readonly=True), jit.array(np.int64, 1), types.int64,
-    )  # fmt: skip
-    return jit.compile_kernel(run, arguments)
+    return jit.compile_kernel(run, grad_x.kernel_arguments(dtype, dtype, dtype))
 
 
 @jit.once
@@ -218,23 +226,18 @@ def weight_kernel(dtype):
         filters, taps, stride, length = problem[FILTERS], problem[TAPS], problem[STRIDE], problem[LENGTH]
         start = worker * problem[SCRATCH]
         line, g_rows, x_rows = start + problem[LINE], start + problem[G], start + problem[X]
-        base, reach = address(scratch), problem[DILATION] * (taps - 1) + 1
+        base = address(scratch)
         index = take(turns)
         while index < problem[ITEMS]:
-            chunk, block = divmod(index, problem[BLOCKS])
-            c, n_from = block * lanes, chunk * problem[SIGNALS_OF_ITEM]
-            count = min(lanes, problem[CHANNELS] - c)
+            c, count, first_signal, end_signal = _signals_of(problem, index, lanes)
             zero_run(scratch, line, lanes * lanes)
             zero_run(scratch, start + problem[WEIGHT], filters * taps * lanes)
-            for n in range(n_from, min(problem[BATCH], n_from + problem[SIGNALS_OF_ITEM])):
+            for n in range(first_signal, end_signal):
                 for i in range(0, length, problem[BLOCK]):
                     rows = min(problem[BLOCK], length - i)
                     _gather_rows(x, n, c, 1, count, i, rows, length, scratch, x_rows, line, lanes)
                     for f in range(filters):
-                        _gather_rows(
-                            g, n, c * filters + f, filters, count, stride * i - problem[LEFT],
-                            stride * (rows - 1) + reach, problem[OUTPUT_LENGTH], scratch, g_rows, line, lanes,
-                        )  # fmt: skip
+                        _gather_windows(g, n, c, f, count, i, rows, scratch, start, problem, lanes)
                         totals = base + (start + problem[WEIGHT] + f * taps * lanes) * itemsize, lanes
                         lane_sums(
                             scratch,
@@ -246,17 +249,12 @@ def weight_kernel(dtype):
                             R,
                             lanes,
                         )
-            target = address(sums) + (chunk * problem[CHANNELS] + c) * filters * taps * itemsize
-            _scatter(
-                scratch, start + problem[WEIGHT], filters * taps, target, filters * taps, count, line, lanes
-            )  # fmt: skip
+            size, chunk = filters * taps, index // problem[BLOCKS]
+            target = address(sums) + (chunk * problem[CHANNELS] + c) * size * itemsize
+            _scatter(scratch, start + problem[WEIGHT], size, target, size, count, line, lanes)
             index = take(turns)
 
-    arguments = (
-        jit.array(dtype, 4, "A", readonly=True), jit.array(dtype, 4, "A", readonly=True), jit.array(dtype, 1),
-        jit.array(dtype, 1), jit.array(np.int64, 1, readonly=True), jit.array(np.int64, 1), types.int64,
-    )  # fmt: skip
-    return jit.compile_kernel(run, arguments)
+    return jit.compile_kernel(run, grad_weight.kernel_arguments(dtype, dtype, dtype))
 
 
 def _problem(

@@ -15,14 +15,7 @@ from numba import literally
 
 from numba_tconv.backends.cpu import jit, products
 from numba_tconv.backends.cpu.grad_x import kernel_arguments, store_row
-from numba_tconv.backends.cpu.products import (
-    LINE_BYTES,
-    Operands,
-    begin_of,
-    even_blocks,
-    integers,
-    stage_windows,
-)
+from numba_tconv.backends.cpu.products import LINE_BYTES, Operands, begin_of, even_blocks, integers, stage_windows
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.tile import dot_rows
 from numba_tconv.backends.cpu.turns import take

@@ -75,6 +75,14 @@ def stage_x(x, scratch, at, a_r, problem, row, rows, part, first, last, lanes):
         place += run
 
 
+def kernel_arguments(x_dtype: np.dtype, g_dtype: np.dtype, dtype: np.dtype) -> tuple:
+    """Return the types of the arguments of `kernel`."""
+    return (
+        jit.array(x_dtype, 4, "A", readonly=True), jit.array(g_dtype, 4, "A", readonly=True), jit.array(dtype, 1),
+        jit.array(dtype, 1), jit.array(np.int64, 1, readonly=True), jit.array(np.int64, 1), types.int64,
+    )  # fmt: skip
+
+
 @jit.once
 def kernel(x_dtype, g_dtype, dtype, V):
     """Return the compiled kernel `(x, g, sums, scratch, problem, turns, worker)`.
@@ -149,11 +157,7 @@ def kernel(x_dtype, g_dtype, dtype, V):
                 )  # fmt: skip
             index = take(turns)
 
-    arguments = (
-        jit.array(x_dtype, 4, "A", readonly=True), jit.array(g_dtype, 4, "A", readonly=True), jit.array(dtype, 1),
-        jit.array(dtype, 1), jit.array(np.int64, 1, readonly=True), jit.array(np.int64, 1), types.int64,
-    )  # fmt: skip
-    return jit.compile_kernel(run, arguments)
+    return jit.compile_kernel(run, kernel_arguments(x_dtype, g_dtype, dtype))
 
 
 def problem(geometry: Geometry, dtype: np.dtype, vectors: int, operands: Operands) -> tuple[np.ndarray, int]:
