@@ -45,7 +45,7 @@ def take(turns):
     return int(turns[0] - 1)
 
 
-def panel_rows(scratch, A, B, counts, D, first, ahead, R, V, lanes, a_r):
+def panel_rows(scratch, A, B, counts, D, first, ahead, b_ahead, R, V, lanes, a_r):
     (a0, a_i, a_j), (b, b_i), (rows, n_i, n_j), (d, d_r) = A, B, counts, D
     width = V * lanes
     for r in range(rows):

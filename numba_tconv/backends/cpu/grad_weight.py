@@ -146,7 +146,7 @@ def kernel(x_dtype, g_dtype, dtype, V):
                                 scratch, (stage + r * a_r, count // steps, 1), (lines, count // steps * width),
                                 (min(R, rows - r) if is_direct else rows, steps, count // steps), D,
                                 reduced_part == 0 and first == begin,
-                                (ahead + 64 * n_lines * panel, channel_step, channel_step, n_lines, 0),
+                                ((ahead + 64 * n_lines * panel, channel_step, channel_step, n_lines),), 0,
                                 R, V, lanes, a_r,
                             )  # fmt: skip
             done = n_direct * width

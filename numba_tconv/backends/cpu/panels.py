@@ -20,7 +20,7 @@ from numba_tconv.backends.cpu.layout import Layout
 from numba_tconv.backends.cpu.moves import copy_rows, copy_windows, weave_tile
 from numba_tconv.backends.cpu.pack import pack_runs, pack_woven, woven_places
 from numba_tconv.backends.cpu.staging import has_plain_rows, put, stage_samples, zero_run
-from numba_tconv.backends.cpu.target import host
+from numba_tconv.backends.cpu.target import LINE_OF_CACHE, host
 from numba_tconv.backends.cpu.tile import panel_pair, panel_rows
 from numba_tconv.backends.cpu.turns import take
 from numba_tconv.backends.cpu.vectors import address
@@ -36,7 +36,9 @@ FEWEST_ROWS, MOST_ROWS = 256, 1024
 # Below, a call takes as long as its weights come from memory. So all channels are staged at once, for few items, and a
 # panel is read from end to end, while what lies so many bytes ahead travels into L2. 1024 -> 512 (16, 8) of one sample:
 # 3.0 ms when blocks of the reduction came first, panels second; then 1.8, and with panels in pairs a fifth less.
-FEW_ROWS = 64
+# With more rows the panel behind the one that is multiplied is called there: where L3 is slow (Xeon, fifth generation)
+# 2048 -> 1024 (8, 4) with 117 samples ran at 78 % of the FMA peak without, on one thread, and does at 92 so.
+FEW_ROWS = 48
 AHEAD = 1 << 12
 STAGE_SIZE = 1 << 18
 # Weights of a single call are packed by the items that use them, a block of the reduction at a time, so that L2 still
@@ -210,6 +212,13 @@ def _is_long(problem, block, width):
 
 
 @jit.helper
+def _spread(at, n_channels, channel_size, rows, tile_rows):
+    """Return the stream that calls a block of a panel into L2, evenly with all tiles of rows and channels in them."""
+    of_row = n_channels * channel_size // rows
+    return at, tile_rows * of_row // n_channels, of_row
+
+
+@jit.helper
 def _pack(weight, scratch, problem, worker, group, channel, count, block_from, block_to, width, lanes):
     """Pack the weights of some channels for the panels of an item, into the worker's slab."""
     depth, taps = problem[DEPTH], problem[TAPS]
@@ -263,7 +272,8 @@ def kernel(x_dtype, dtype, out_dtype, V, is_packed):
             acc_row = (block_to - block_from) * width
             for first in range(row_from, row_to, problem[BLOCK_OF_ROWS]):
                 last = min(row_to, first + problem[BLOCK_OF_ROWS])
-                panel_ahead = AHEAD // itemsize if is_packed and last - first < FEW_ROWS else 0
+                is_few = last - first < FEW_ROWS and problem[CHANNEL_BLOCK] == reduced
+                panel_ahead = AHEAD // itemsize if is_packed and is_few else 0
                 next_first = (index + 1) // lane_groups % problem[ROW_BLOCKS] * problem[ROWS_OF_ITEM]
                 if last < row_to:
                     next_first = last
@@ -287,13 +297,14 @@ def kernel(x_dtype, dtype, out_dtype, V, is_packed):
                                 x, scratch, stage + j * a_j, a_i, problem, group, channel, n_channels, start,
                                 last - first + reach, shift + j * step, literally(lanes),
                             )  # fmt: skip
-                        # What is staged next travels into L2 while the first panel is multiplied.
+                        # What is staged next travels into L2 while the first panel is multiplied, and with every
+                        # panel the one behind it.
                         next_channel = channel + n_channels
                         if next_channel < reduced:
                             ahead = _sample_address(x, problem, group, next_channel, first)
                         else:
                             ahead = _sample_address(x, problem, group, next_channel - reduced, next_first)
-                        steps = (x.strides[1] >> problem[IS_MERGED], x.strides[2])
+                        samples = ahead, x.strides[1] >> problem[IS_MERGED], x.strides[2]
                         block = block_from
                         while block < block_to:
                             is_long = _is_long(problem, block, width)
@@ -301,12 +312,26 @@ def kernel(x_dtype, dtype, out_dtype, V, is_packed):
                             is_pair = is_packed and last - first <= pair_rows and block + 1 < block_to
                             is_pair = is_pair and is_long == _is_long(problem, block + 1, width)
                             panel = ((first_block + block) * depth + channel % depth) * taps + tap
+                            # Weights that were packed just now are in L2. (Those to be packed next, called there
+                            # instead, made a single call 4 to 8 % slower.)
+                            following = panels, 0, 0
+                            if is_packed or first > row_from:
+                                is_last = block + 1 == block_to
+                                next_block = block_from if is_last else block + 1
+                                next_panel = (first_block + next_block) * depth
+                                next_panel += (next_channel if is_last else channel) % depth
+                                following = _spread(
+                                    panels + next_panel * taps * width * itemsize, n_channels,
+                                    taps * width * itemsize, last - first, R,
+                                )  # fmt: skip
+                                if last - first < FEW_ROWS:  # fewer slots than lines
+                                    samples = following[0] + LINE_OF_CACHE, following[1], following[2]
                             for c in range(0, n_channels, problem[VISIT]):
                                 visit = min(problem[VISIT], n_channels - c)
                                 counts = last - first, visit, n_taps if is_long else min(n_taps, taps - 1 - tap)
                                 # Few rows feel a short inner loop: theirs is one over channels and taps. More rows
                                 # keep two, for in the outer one the next samples of every channel are prefetched.
-                                if last - first < FEW_ROWS and copies == taps and is_long:
+                                if is_few and copies == taps and is_long:
                                     counts = last - first, 1, visit * taps
                                 A = stage + reach + c * a_i, a_i, a_j
                                 at = panels + (panel + c * taps) * width * itemsize
@@ -316,11 +341,11 @@ def kernel(x_dtype, dtype, out_dtype, V, is_packed):
                                     B = at, taps * width, depth * taps * width
                                     panel_pair(scratch, A, B, counts, D, is_first, panel_ahead, pair_rows, V, lanes)
                                 else:
-                                    lines = ahead, steps[0], steps[1], 1, panel_ahead
                                     panel_rows(
-                                        scratch, A, (at, taps * width), counts, D, is_first, lines, R, V, lanes, 1
-                                    )
-                                ahead, steps = address(scratch), (0, 0)
+                                        scratch, A, (at, taps * width), counts, D, is_first, (samples, following),
+                                        panel_ahead, R, V, lanes, 1,
+                                    )  # fmt: skip
+                                samples = at, 0, 0
                             block += 2 if is_pair else 1
                 _store(
                     out, bias, scratch, acc, acc_row, spare, problem, group, block_from * width, block_to * width,

@@ -12,6 +12,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from numba_tconv.backends.cpu.moves import for_each_count
+from numba_tconv.backends.cpu.target import LINE_OF_CACHE
 from numba_tconv.backends.cpu.vectors import Vectors, data_of
 
 
@@ -28,13 +29,14 @@ def multiply_add(typingctx, a, b, c):
     return a(a, a, a), codegen
 
 
-def _accumulate(vectors, rows, columns, counts, accumulators, ahead=None, b_ahead=None, load=None):
+def _accumulate(vectors, rows, columns, counts, accumulators, ahead=(), b_ahead=None, load=None):
     """Emit the two reduction loops: `acc[r][v] += A[a_r + i*a_i + j*a_j] * B[b_v + i*b_i + j*b_j]`.
 
     `rows` is `(pointer, offset of every row r, step of i, step of j)`, `columns` the same for the vectors v. `counts`
-    are the trip counts of i and j. Meanwhile lines travel into L2: for every i those from `ahead` on, (address or 0 for
-    none, step of i in bytes, lines), and for every j those `b_ahead` numbers behind B. `load(pointer, offset, place)`
-    emits a vector of B otherwise than as it stands there, where `place` is how far it lies behind `i*b_i`.
+    are the trip counts of i and j. Meanwhile lines travel into L2: for every i one of each stream in `ahead`, (address,
+    step of i in bytes), or several of (address, step, lines), and for every j those `b_ahead` numbers behind B.
+    `load(pointer, offset, place)` emits a vector of B otherwise than as it stands there, where `place` is how far it
+    lies behind `i*b_i`.
     """
     builder = vectors.builder
     load = load or (lambda pointer, offset, place: vectors.load(pointer, offset))
@@ -42,12 +44,13 @@ def _accumulate(vectors, rows, columns, counts, accumulators, ahead=None, b_ahea
     with cgutils.for_range(builder, counts[0]) as outer:
         a1 = builder.mul(outer.index, a_i)
         b1 = builder.mul(outer.index, b_i)
-        if ahead is not None:
-            line, step, n_lines = ahead
-            with builder.if_then(builder.icmp_signed("!=", line, vectors.index(0))):
-                line = builder.add(line, builder.mul(outer.index, step))
-                with cgutils.for_range(builder, n_lines) as lines:
-                    vectors.prefetch(builder.add(line, builder.mul(lines.index, vectors.index(64))))
+        for line, step, *n_lines in ahead:
+            line = builder.add(line, builder.mul(outer.index, step))
+            if not n_lines:
+                vectors.prefetch(line)
+                continue
+            with cgutils.for_range(builder, n_lines[0]) as lines:
+                vectors.prefetch(builder.add(line, builder.mul(lines.index, vectors.index(LINE_OF_CACHE))))
         with cgutils.for_range(builder, counts[1]) as inner:
             a2 = builder.add(a1, builder.mul(inner.index, a_j))
             place = builder.mul(inner.index, b_j)
@@ -89,7 +92,7 @@ def _panel_tile(vectors, rows, columns, counts, target, first, shape, ahead):
         return builder.add(builder.add(d0, builder.mul(d_r, vectors.index(r))), vectors.index(v * vectors.lanes))
 
     acc = _begin_sums(vectors, first, n_rows, n_vectors, lambda r, v: vectors.load(d, at(r, v)))
-    _accumulate(vectors, rows, columns, counts, acc, ahead[:3], ahead[3])
+    _accumulate(vectors, rows, columns, counts, acc, *ahead)
     for r, slots in enumerate(acc):
         for v, slot in enumerate(slots):
             vectors.store(builder.load(slot), d, at(r, v))
@@ -116,36 +119,39 @@ def _tiles(vectors, count, heights):
 def _panel_rows(vectors, data, rows, columns, counts, target, first, ahead, shape):
     """Emit tiles of `shape` (R, V, step a_r) and less high ones, one below the other, until all rows are done."""
     builder, (n_rows, n_vectors, a_r) = vectors.builder, shape
-    (a0, a_i, a_j), (n, *reduction), (d, d_r), (line, h_i, h_r, n_lines, b_ahead) = rows, counts, target, ahead
+    (a0, a_i, a_j), (n, *reduction), (d, d_r), (streams, b_ahead) = rows, counts, target, ahead
     d = builder.inttoptr(d, vectors.scalar.as_pointer())
     heights = sorted({n_rows, n_rows // 2 or 1, n_rows // 3 or 1, n_rows // 4 or 1, 2, 1}, reverse=True)
     for at, height in _tiles(vectors, n, heights):
         sums = (d, builder.mul(at, d_r), d_r)
         samples = (data, builder.add(a0, builder.mul(at, vectors.index(a_r))), a_i, a_j)
-        lines = (builder.add(line, builder.mul(at, h_r)), h_i, n_lines, b_ahead if height < n_rows else None)
-        _panel_tile(vectors, samples, columns, reduction, sums, first, (height, n_vectors, a_r), lines)
+        lines = [(builder.add(line, builder.mul(at, h_r)), h_i, *count) for line, h_i, h_r, *count in streams]
+        next_panels = b_ahead if height < n_rows else None
+        _panel_tile(vectors, samples, columns, reduction, sums, first, (height, n_vectors, a_r), (lines, next_panels))
 
 
 @intrinsic(prefer_literal=True)
-def panel_rows(typingctx, scratch, A, B, counts, D, first, ahead, R, V, lanes, a_r):
+def panel_rows(typingctx, scratch, A, B, counts, D, first, ahead, b_ahead, R, V, lanes, a_r):
     """`D[r*d_r + v] (+)= sum_{i<I, j<J} A[a0 + i*a_i + j*a_j + r*a_r] * B[i*b_i + j*V*lanes + v]`, v < V*lanes.
 
     `A = (a0, a_i, a_j)` lies in `scratch`, `B = (address, b_i)` and `D = (address, d_r)` anywhere; `counts = (rows, I,
     J)`. Rows are taken in tiles of R, then R/2, R/3, R/4, 2 and 1; a literal step between them costs no register.
     `first` overwrites D, otherwise the sums are added to it.
 
-    `ahead = (address, h_i, h_r, lines, b)` is what the next calls will read: meanwhile so many lines from `address +
-    i*h_i + r*h_r` on, r the first row of a tile, and, in tiles of few rows, those `b` numbers behind B travel into L2.
+    `ahead` are streams that the next calls will read: of each `(address, h_i, h_r)`, the line at `address + i*h_i +
+    r*h_r` travels into L2 meanwhile, r the first row of a tile; of `(address, h_i, h_r, lines)`, so many from there on.
+    In tiles of few rows, what lies `b_ahead` numbers behind B does, too.
     """
-    sig = types.void(scratch, A, B, counts, D, types.boolean, ahead, R, V, lanes, a_r)
+    sig = types.void(scratch, A, B, counts, D, types.boolean, ahead, b_ahead, R, V, lanes, a_r)
 
     def codegen(context, builder, sig, args):
-        n_rows, n_vectors, n_lanes, row_step = (sig.args[k].literal_value for k in (7, 8, 9, 10))
+        n_rows, n_vectors, n_lanes, row_step = (sig.args[k].literal_value for k in (8, 9, 10, 11))
         vectors = Vectors(context, builder, context.get_value_type(sig.args[0].dtype), n_lanes)
-        rows, (b, b_i), counts, target, ahead = (cgutils.unpack_tuple(builder, args[k]) for k in (1, 2, 3, 4, 6))
+        rows, (b, b_i), counts, target, streams = (cgutils.unpack_tuple(builder, args[k]) for k in (1, 2, 3, 4, 6))
         b = builder.inttoptr(b, vectors.scalar.as_pointer())
         columns = (b, [vectors.index(v * n_lanes) for v in range(n_vectors)], b_i, vectors.index(n_vectors * n_lanes))
         data = data_of(context, builder, sig, args, 0)
+        ahead = [cgutils.unpack_tuple(builder, stream) for stream in streams], args[7]
         _panel_rows(vectors, data, rows, columns, counts, target, args[5], ahead, (n_rows, n_vectors, row_step))
         return context.get_dummy_value()
 
@@ -169,12 +175,9 @@ def panel_pair(typingctx, scratch, A, B, counts, D, first, b_ahead, R, V, lanes)
         places = [vectors.index(v * n_lanes) for v in range(n_vectors)]
         places += [builder.add(distance, place) for place in places]
         columns = (b, places, b_i, vectors.index(n_vectors * n_lanes))
-        none = vectors.index(0)
         data = data_of(context, builder, sig, args, 0)
-        _panel_rows(
-            vectors, data, rows, columns, counts, target, args[5], (none, none, none, none, args[6]),
-            (n_rows, 2 * n_vectors, 1),
-        )  # fmt: skip
+        ahead = (), args[6]
+        _panel_rows(vectors, data, rows, columns, counts, target, args[5], ahead, (n_rows, 2 * n_vectors, 1))
         return context.get_dummy_value()
 
     return sig, codegen
