@@ -136,7 +136,7 @@ def panel_pair(scratch, A, B, counts, D, first, b_ahead, R, V, lanes):
     (b, b_i, distance), (d, d_r) = B, D
     for panel in range(2):
         start, sums = b + panel * distance * scratch.itemsize, (d + panel * V * lanes * scratch.itemsize, d_r)
-        panel_rows(scratch, A, (start, b_i), counts, sums, first, None, R, V, lanes, 1)
+        panel_rows(scratch, A, (start, b_i), counts, sums, first, (), 0, R, V, lanes, 1)
 
 
 def multiply_add(a, b, c):
