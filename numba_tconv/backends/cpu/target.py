@@ -47,6 +47,11 @@ class Target:
         return 6 if self.registers == 32 else 2
 
     @property
+    def window_vectors(self) -> int:
+        """Vectors V of a tile of sums along time, which has six rows."""
+        return 4 if self.registers == 32 else 2
+
+    @property
     def pair_vectors(self) -> int:
         """Vectors V of the tile that sums two outputs: 2*V accumulators are half the registers."""
         return self.registers // 4

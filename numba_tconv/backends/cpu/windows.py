@@ -49,8 +49,9 @@ MOST_SAMPLES_X, MOST_SAMPLES_WEIGHT, FEWEST_SAMPLES, SORTED_BYTES = 4096, 2048, 
 MOST_REACH = 1024
 # Of an item: sums of x that cannot be kept in the result, or for the weight samples of x that cannot be read in place.
 STAGED_BYTES = 1 << 22
-# Channels of a tile.
-R = 4
+# Channels of a tile: for x, where each is a scalar for V vectors of sums, and for the weight, where it is a vector.
+# With four, x took 1.08 to 1.16 times as long where a core has two units for multiply-add (a Xeon of 2023).
+X_ROWS, WEIGHT_ROWS = 6, 4
 # For x. Of a vector at least three quarters must be in use: below, `dots.py` is faster. And where the last vector of
 # each signal is emptier than that of all together, or many signals are short, `grad_x.py` is, which puts them behind
 # each other; also, by a tenth, where sums of few terms are written to memory.
@@ -87,7 +88,7 @@ def x_kernel(g_dtype, dtype, out_dtype):
 
     weight is flat: (channel * row part, reduced part, filter, tap); windows are addresses.
     """
-    lanes, V, itemsize = host().lanes(dtype.itemsize), host().direct_vectors(R), dtype.itemsize
+    lanes, V, itemsize = host().lanes(dtype.itemsize), host().window_vectors, dtype.itemsize
 
     def run(weight, g, out, scratch, windows, problem, turns, worker):
         rows_of_group, length = problem[products.ROWS], problem[products.LENGTH]
@@ -120,8 +121,8 @@ def x_kernel(g_dtype, dtype, out_dtype):
                 )  # fmt: skip
                 a = address(weight) + (row * weight_row + reduced * filter_size) * itemsize
                 sum_windows(
-                    scratch, (a, weight_row), windows, w0, (rows, here * filter_size, count), D, reduced == 0, R, V,
-                    lanes,
+                    scratch, (a, weight_row), windows, w0, (rows, here * filter_size, count), D, reduced == 0, X_ROWS,
+                    V, lanes,
                 )  # fmt: skip
                 reduced += here
             for r in range(0 if is_direct else rows):
@@ -187,7 +188,7 @@ def weight_kernel(x_dtype, g_dtype, dtype):
                     )  # fmt: skip
                     dot_windows(
                         scratch, A, windows, w0, (rows, filters * filter_size, count), D,
-                        reduced_part == 0 and place == begin, R, C, lanes,
+                        reduced_part == 0 and place == begin, WEIGHT_ROWS, C, lanes,
                     )  # fmt: skip
             index = take(turns)
 
@@ -276,7 +277,7 @@ def x_problem(geometry: Geometry, dtype: np.dtype, n_workers: int, operands: Ope
     row_blocks = -(-rows * block * dtype.itemsize // STAGED_BYTES)
     items = operands.batch * operands.n_products * blocks * row_blocks
     # Few items are cut by channels, for which grad_output is sorted once more.
-    row_block, row_blocks = even_blocks(rows, -(-rows // (row_blocks * _shares(items, n_workers))), R)
+    row_block, row_blocks = even_blocks(rows, -(-rows // (row_blocks * _shares(items, n_workers))), X_ROWS)
     values = {
         products.ITEMS: operands.batch * operands.n_products * blocks * row_blocks,
         products.ROW_BLOCK: row_block,
@@ -299,7 +300,7 @@ def weight_problem(geometry: Geometry, dtype: np.dtype, n_workers: int, operands
     # once more. The order of the sums stays the same.
     filter_block, filter_blocks = even_blocks(filters, -(-filters // _shares(items * chunks, n_workers)), 1)
     row_blocks *= _shares(items * chunks * filter_blocks, n_workers)
-    row_block, row_blocks = even_blocks(rows, -(-rows // row_blocks), R)
+    row_block, row_blocks = even_blocks(rows, -(-rows // row_blocks), WEIGHT_ROWS)
     values = {
         products.ITEMS: operands.n_products * row_blocks * chunks * filter_blocks,
         products.ROW_BLOCK: row_block,
