@@ -21,8 +21,11 @@ from numba_tconv.backends.cpu.vectors import address
 
 # Multiply-adds that count as packing one number: two threads begin to win at 65 thousand numbers.
 PACK_WORK = 8
-# Weights of an item. Channel by channel, two threads wrote neighbouring lines and were slower than one.
+# Weights of an item. Channel by channel, two threads wrote neighbouring lines and were slower than one. Of many weights
+# sixteen channels, a few panels of each at a time: all panels of a channel lie as many pages apart. 2048 -> 1024 (8, 4)
+# took 58 ms so and takes 17, 1536 -> 768 (8, 4) 29 and 7.
 ITEM_SIZE = 1 << 14
+ITEM_CHANNELS, LANES_AT_ONCE = 16, 256
 
 (
     GROUPS, BLOCKS, FILTERS, REDUCED, FILTER_SIZE, FILTER_LANES, TAPS, WIDTH, FILTER_BLOCK, FILTER_BLOCK_LANES,
@@ -93,7 +96,7 @@ def woven_places(layout: Layout, depth: int) -> np.ndarray:
 def _kernel(dtype, is_woven):
     """Return the kernel `(weight, panels, problem, turns, worker)` that packs all weights.
 
-    weight is flat: (channel, filter, tap * part). Channel by channel, all panels of each: weights are read in one run.
+    weight is flat: (channel, filter, tap * part). Some panels of each channel at a time: weights are read in long runs.
     Panel by panel, every read of a layer with large strides came from another page: 14.9 ms instead of 11.0 for
     2049 -> 1 (4096, 1024).
     """
@@ -105,16 +108,20 @@ def _kernel(dtype, is_woven):
             problem[FILTERS], problem[FILTER_SIZE], problem[FILTER_LANES], problem[TAPS], problem[WIDTH], reduced,
             problem[FILTER_BLOCK], problem[FILTER_BLOCK_LANES],
         )  # fmt: skip
+        together = problem[FILTER_BLOCK_LANES] // problem[WIDTH] if is_woven else 1
+        at_once = max(1, LANES_AT_ONCE // (together * problem[WIDTH])) * together
         count, group_size = problem[GROUPS] * reduced, blocks * reduced * problem[TAPS] * problem[WIDTH]
         item = take(turns)
         while item * channels < count:
-            for index in range(item * channels, min(count, (item + 1) * channels)):
-                group, channel = divmod(index, reduced)
-                base = group * group_size
-                if is_woven:
-                    pack_woven(weight, panels, base, shape, index, channel, 0, blocks, problem, PLACES, lanes)
-                else:
-                    pack_runs(weight, panels, base, shape, index, channel, 0, blocks)
+            for first in range(0, blocks, at_once):
+                last = min(blocks, first + at_once)
+                for index in range(item * channels, min(count, (item + 1) * channels)):
+                    group, channel = divmod(index, reduced)
+                    base = group * group_size
+                    if is_woven:
+                        pack_woven(weight, panels, base, shape, index, channel, first, last, problem, PLACES, lanes)
+                    else:
+                        pack_runs(weight, panels, base, shape, index, channel, first, last)
             item = take(turns)
 
     return jit.compile_kernel(pack_share, _pack_arguments(dtype))
@@ -140,7 +147,10 @@ def _problem(layout: Layout) -> np.ndarray:
         WIDTH: layout.width,
         FILTER_BLOCK: layout.filter_block,
         FILTER_BLOCK_LANES: layout.filter_block_lanes,
-        CHANNELS_OF_ITEM: -(-ITEM_SIZE // (layout.filters * layout.filter_size * layout.weight_parts)),
+        CHANNELS_OF_ITEM: max(
+            -(-ITEM_SIZE // (layout.filters * layout.filter_size * layout.weight_parts)),
+            min(ITEM_CHANNELS, layout.groups * layout.reduced_channels // (2 * ITEM_CHANNELS)),
+        ),
     }
     return np.array(
         [*(values[k] for k in range(len(values))), *woven_places(layout, layout.reduced_channels)], np.int64
