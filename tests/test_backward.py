@@ -62,10 +62,9 @@ def test_random_cases(kind, monkeypatch):
     rng = random.Random("-".join(kind))  # noqa: S311 nothing secret
     for number in range(COUNT):
         case, g = draw(rng, kind)
-        for serves in ("serves", "serves_short"):
-            monkeypatch.setattr(backward.dots, serves, lambda *_, served=number % 3 == 0: served)
-        for serves in ("serves_x", "serves_weight"):
-            monkeypatch.setattr(backward.windows, serves, lambda *_, served=number % 3 == 1: served)
+        path = (backward.dots, backward.windows, backward.grad_x)[number % 3]
+        monkeypatch.setattr(backward, "x_path", lambda *_, path=path: path)
+        monkeypatch.setattr(backward.windows, "serves_weight", lambda *_, served=number % 3 == 1: served)
         try:
             check(case, g)
         except Exception as error:
@@ -147,8 +146,7 @@ def test_channels_side_by_side_take_little_scratch(length, filter_size, stride, 
     ids=lambda case: f"{case.channels}->{case.filters}",
 )
 def test_few_samples_read_weights_in_place(case, monkeypatch):
-    monkeypatch.setattr(backward.windows, "serves_x", lambda *_: False)  # some of them would be its
-    monkeypatch.setattr(backward, "_x_problem", None)  # whoever took the other way would fail
+    monkeypatch.setattr(backward, "x_path", lambda *_: backward.dots)  # some of them would be others'
     check(case, grad_output(case, case.dtype))
 
 

@@ -62,7 +62,6 @@ def panel_rows(scratch, A, B, counts, D, first, ahead, b_ahead, R, V, lanes, a_r
 
 def dot_rows(scratch, A, B, counts, D, first, R, C, lanes):
     (a, a_r), (b0, b_c), (columns, count), (d0, d_r) = A, B, counts, D
-    assert count % lanes == 0
     for r in range(R):
         row, sums = view(a + r * a_r * scratch.itemsize, count, scratch.dtype), numbers(scratch, d0 + r * d_r, columns)
         if first:

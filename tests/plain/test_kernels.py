@@ -55,11 +55,9 @@ def test_forward(number, monkeypatch):
 
 @pytest.mark.parametrize("number", range(0, len(CASES), 2))
 def test_gradients(number, monkeypatch):
-    for serves in ("serves", "serves_short"):
-        monkeypatch.setattr(dots, serves, lambda *_: number % 6 == 0)
+    monkeypatch.setattr(backward, "x_path", lambda *_: (dots, windows, grad_x)[number % 6 // 2])
     monkeypatch.setattr(dots, "MOST_LANES", 20)
-    for serves in ("serves_x", "serves_weight"):
-        monkeypatch.setattr(windows, serves, lambda *_: number % 6 == 2)
+    monkeypatch.setattr(windows, "serves_weight", lambda *_: number % 6 == 2)
     for constant in ("MOST_SAMPLES_X", "MOST_SAMPLES_WEIGHT", "FEWEST_SAMPLES"):
         monkeypatch.setattr(windows, constant, 8)
     monkeypatch.setattr(windows, "SORTED_BYTES", 128)

@@ -22,17 +22,8 @@ from numba_tconv.backends.cpu.turns import take
 from numba_tconv.backends.cpu.vectors import address
 from numba_tconv.geometry import Geometry
 
-# One signal that fills three quarters of a vector is `windows.py`'s, twice as fast. With 64 samples of several signals
-# `grad_x.py` is as fast or faster. With few numbers to sum up, adding the lanes is most of the work.
-# With few channels, staging is most of the work, and here it is less.
-MOST_SAMPLES = 32
-FEW_CHANNELS, MOST_SAMPLES_OF_FEW = 64, 48
-FEWEST_NUMBERS = 64
-# With very few channels, short signals of so many samples; with few, of which the filter is many times as long. 16 x 20
-# of 4 -> 64 (16, 8) took 182 us, now 100, 64 x 9 of 2 -> 7 (256, 64) 470 and 138, 64 x 3 of 31 -> 170 (36, 2) 2.1 ms
-# and 1.2.
-VERY_FEW_CHANNELS, SHORT = 12, 32
-VERY_SHORT, LONG_FILTER = 12, 8
+# With more samples an item has some of them, and all channels.
+FEW_SAMPLES = 48
 # Of the windows that are staged at a time, which all rows of an item pass: half of it or twice were 5 % slower. But of
 # many samples no less of each than adding the lanes is worth.
 WINDOW_NUMBERS, FEWEST_OF_WINDOW = 1 << 14, 256
@@ -46,8 +37,7 @@ MOST_ROWS = 4096
 @jit.helper
 def _multiply(weight, at, weight_row, rows, scratch, stage, step, samples, count, acc, is_first, C, lanes):
     """Add the products of `count` numbers of every row, from `weight[at]` on, and of every staged window."""
-    whole = count // lanes * lanes
-    counts, windows = (samples, whole), (stage, step)
+    counts, windows = (samples, count), (stage, step)
     for r in range(0, rows, R):
         a, sums = (address(weight) + (at + r * weight_row) * weight.itemsize, weight_row), acc + r * samples
         here = min(R, rows - r)
@@ -57,11 +47,6 @@ def _multiply(weight, at, weight_row, rows, scratch, stage, step, samples, count
             for k in range(here):
                 b = (a[0] + k * weight_row * weight.itemsize, weight_row)
                 dot_rows(scratch, b, windows, counts, (sums + k * samples, samples), is_first, 1, C, lanes)
-        for k in range(here if whole < count else 0):
-            for t in range(samples):
-                for q in range(whole, count):
-                    product = weight[at + (r + k) * weight_row + q] * scratch[stage + t * step + q]
-                    scratch[sums + k * samples + t] += product
 
 
 @jit.once
@@ -102,32 +87,32 @@ def kernel(g_dtype, dtype, out_dtype):
     return jit.compile_kernel(run, kernel_arguments(g_dtype, dtype, out_dtype))
 
 
-def serves(samples: int, channels: int, reduced: int) -> bool:
-    """Whether samples are so few, and numbers to sum up so many, that lanes should run along these."""
-    most = MOST_SAMPLES_OF_FEW if channels <= FEW_CHANNELS else MOST_SAMPLES
-    return samples <= most and reduced >= FEWEST_NUMBERS
+def cost(geometry: Geometry, dtype: np.dtype, operands: Operands) -> float:
+    """Return about how long the gradient of x takes here, as `backward.x_path` compares it."""
+    samples, reduced = operands.batch * geometry.length, operands.filters * geometry.filter_size
+    sums, windows = samples * operands.rows, samples * operands.reduced_parts * reduced
+    multiplied = 0.24 * windows * operands.rows / host().lanes(dtype.itemsize)
+    staged = 0.07 * dtype.itemsize * windows + operands.reduced_filters * (0.45 * samples + 17 * operands.batch)
+    _, chunks = _chunk(dtype, samples, reduced)
+    return multiplied + staged + 2.0 * sums * operands.reduced_parts * chunks
 
 
-def serves_short(geometry: Geometry, channels: int, reduced: int) -> bool:
-    """Whether signals are so short, and channels so few, that windows should be staged in runs of taps, not of time."""
-    length, filter_size = geometry.length, geometry.filter_size
-    is_short = channels <= VERY_FEW_CHANNELS and length < SHORT and filter_size > 2
-    has_long_filter = channels <= FEW_CHANNELS and length < VERY_SHORT and filter_size > LONG_FILTER * length
-    return (is_short or has_long_filter) and reduced >= FEWEST_NUMBERS
+def _chunk(dtype: np.dtype, samples: int, reduced: int) -> tuple[int, int]:
+    """Return how many numbers are summed up at once, which decides on the bits and not on the workers, how often."""
+    most = max(WINDOW_NUMBERS // samples, FEWEST_OF_WINDOW)
+    return even_blocks(reduced, most, host().lanes(dtype.itemsize))
 
 
 def problem(geometry: Geometry, dtype: np.dtype, n_workers: int, operands: Operands) -> tuple[np.ndarray, int]:
     """Return the kernel's integers as an array, and the numbers of scratch for one worker."""
-    lanes = host().lanes(dtype.itemsize)
     rows, samples, reduced = operands.rows, operands.batch * geometry.length, operands.filters * geometry.filter_size
     # Every item stages windows for all its rows: one for each worker, of other samples where there are many.
     wanted, most = -(-n_workers // operands.n_products), MOST_LANES
-    if samples > MOST_SAMPLES_OF_FEW:
+    if samples > FEW_SAMPLES:
         most, wanted = min(most, -(-samples // wanted)), 1
     lane_block, lane_blocks = even_blocks(samples, most, 1)
     row_block, row_blocks = even_blocks(rows, min(-(-rows // wanted), MOST_ROWS), R)
-    # How many numbers are summed up at once decides on the bits, and must not depend on the workers.
-    chunk, _ = even_blocks(reduced, max(WINDOW_NUMBERS // samples, FEWEST_OF_WINDOW), lanes)
+    chunk, _ = _chunk(dtype, samples, reduced)
     line = geometry.stride * (min(geometry.length, lane_block) - 1)
     line += geometry.dilation * (min(geometry.filter_size, chunk) - 1) + 1
     has_lines = line * dtype.itemsize <= LINE_BYTES

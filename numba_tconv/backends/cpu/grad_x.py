@@ -160,6 +160,18 @@ def kernel(g_dtype, dtype, out_dtype, V):
     return jit.compile_kernel(run, kernel_arguments(g_dtype, dtype, out_dtype))
 
 
+def cost(geometry: Geometry, dtype: np.dtype, operands: Operands) -> float:
+    """Return about how long the gradient of x takes here, as `backward.x_path` compares it."""
+    samples, reduced = operands.batch * geometry.length, operands.reduced_filters * geometry.filter_size
+    weights, lanes = operands.rows * reduced, host().lanes(dtype.itemsize)
+    multiplied = 0.215 * weights * -(-samples // lanes)
+    staged = 0.08 * samples * reduced + 0.125 * weights * -(-samples // MOST_LANES)
+    stored = 0.15 * samples * operands.rows
+    is_slow = max(factors(geometry.stride), default=1) > MOST_WOVEN
+    runs = operands.batch * 5.5 * reduced + is_slow * 0.45 * geometry.stride * samples * operands.reduced_filters
+    return multiplied + dtype.itemsize * (staged + stored) + runs
+
+
 def problem(
     geometry: Geometry, dtype: np.dtype, vectors: int, n_workers: int, operands: Operands
 ) -> tuple[np.ndarray, int]:
@@ -168,7 +180,7 @@ def problem(
     lanes, most = host().lanes(itemsize), reduction(itemsize)
     width, rows, time = vectors * lanes, operands.rows, operands.batch * geometry.length
     row_block, row_blocks = even_blocks(rows, MOST_ROWS, 1)
-    reduced = operands.reduced_parts * operands.filters * geometry.filter_size
+    reduced = operands.reduced_filters * geometry.filter_size
     is_direct = operands.is_plain_out and reduced <= DIRECT_VISITS * most
     if reduced <= most:
         most_lanes = min(LONGEST_RUN, BLOCK_BYTES // itemsize // reduced)

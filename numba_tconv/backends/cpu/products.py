@@ -84,6 +84,11 @@ class Operands(NamedTuple):
         return self.channels * self.row_parts
 
     @property
+    def reduced_filters(self) -> int:
+        """Filters of a group that the gradient of x sums over, real and imaginary ones."""
+        return self.filters * self.reduced_parts
+
+    @property
     def n_products(self) -> int:
         """Products of matrices: one for each group and each part of the result."""
         return self.groups * self.parts

@@ -422,10 +422,10 @@ def lane_sums(typingctx, like, A, B, counts, S, D, R, lanes):
 def dot_rows(typingctx, scratch, A, B, counts, D, first, R, C, lanes):
     """`D[d0 + r*d_r + c] (+)= sum_{i<count} A[r*a_r + i] * B[b0 + c*b_c + i]` for `r < R` and `c < columns`.
 
-    `A = (address, a_r)` lies anywhere, `B = (b0, b_c)` and `D = (d0, d_r)` in `scratch`; `counts = (columns, count)`,
-    the latter a multiple of the lanes. Columns are taken C at a time, then C/2 and so on. `first` overwrites D.
-    Meanwhile each tile of C columns calls one of the next R rows into L2: fewer columns take as long as their rows come
-    from memory anyway.
+    `A = (address, a_r)` lies anywhere, `B = (b0, b_c)` and `D = (d0, d_r)` in `scratch`; `counts = (columns, count)`.
+    Columns are taken C at a time, then C/2 and so on. Of a last vector, nothing behind `count` is read. `first`
+    overwrites D. Meanwhile each tile of C columns calls one of the next R rows into L2: fewer columns take as long as
+    their rows come from memory anyway.
     """
     sig = types.void(scratch, A, B, counts, D, types.boolean, R, C, lanes)
 
@@ -434,7 +434,7 @@ def dot_rows(typingctx, scratch, A, B, counts, D, first, R, C, lanes):
         vectors = Vectors(context, builder, context.get_value_type(sig.args[0].dtype), n_lanes)
         data = data_of(context, builder, sig, args, 0)
         (a, a_r), (b0, b_c), (columns, count), (d0, d_r) = (cgutils.unpack_tuple(builder, args[k]) for k in range(1, 5))
-        a = builder.inttoptr(a, vectors.scalar.as_pointer())
+        a, lanes = builder.inttoptr(a, vectors.scalar.as_pointer()), vectors.index(n_lanes)
         rows = [builder.mul(a_r, vectors.index(r)) for r in range(n_rows)]
         widths = [n_columns >> k for k in range(n_columns.bit_length())]
         for at, width in _tiles(vectors, columns, widths):
@@ -446,16 +446,22 @@ def dot_rows(typingctx, scratch, A, B, counts, D, first, R, C, lanes):
             tile = builder.udiv(at, vectors.index(n_columns))
             below = builder.add(builder.urem(tile, vectors.index(n_rows)), vectors.index(n_rows))
             below = builder.mul(a_r, below)
-            steps = builder.sdiv(count, vectors.index(n_lanes))
-            with cgutils.for_range(builder, steps) as step:
-                i = builder.mul(step.index, vectors.index(n_lanes))
-                if width == n_columns:
-                    vectors.prefetch(builder.ptrtoint(builder.gep(a, [builder.add(below, i)]), vectors.intp))
-                right = [vectors.load(data, builder.add(place, i)) for place in places]
+
+            def add(i, load, places=places, acc=acc):
+                right = [load(data, builder.add(place, i)) for place in places]
                 for place, slots in zip(rows, acc, strict=True):
-                    left = vectors.load(a, builder.add(place, i))
+                    left = load(a, builder.add(place, i))
                     for vector, slot in zip(right, slots, strict=True):
                         builder.store(vectors.multiply_add(left, vector, builder.load(slot)), slot)
+
+            with cgutils.for_range(builder, builder.sdiv(count, lanes)) as step:
+                i = builder.mul(step.index, lanes)
+                if width == n_columns:
+                    vectors.prefetch(builder.ptrtoint(builder.gep(a, [builder.add(below, i)]), vectors.intp))
+                add(i, vectors.load)
+            rest = builder.srem(count, lanes)
+            with builder.if_then(builder.icmp_signed(">", rest, vectors.index(0))):
+                add(builder.sub(count, rest), partial(vectors.load_some, mask=vectors.first(rest)))
             for r, slots in enumerate(acc):
                 for c, slot in enumerate(slots):
                     place = builder.add(builder.add(d0, builder.mul(d_r, vectors.index(r))), vectors.index(c))

@@ -15,7 +15,7 @@ samples, how many depends on the shapes alone, and added in order: the same bits
 """
 
 from functools import lru_cache
-from math import gcd
+from math import gcd, inf
 
 import numpy as np
 from numba import types
@@ -52,10 +52,6 @@ STAGED_BYTES = 1 << 22
 # Channels of a tile: for x, where each is a scalar for V vectors of sums, and for the weight, where it is a vector.
 # With four, x took 1.08 to 1.16 times as long where a core has two units for multiply-add (a Xeon of 2023).
 X_ROWS, WEIGHT_ROWS = 6, 4
-# For x. Of a vector at least three quarters must be in use: below, `dots.py` is faster. And where the last vector of
-# each signal is emptier than that of all together, or many signals are short, `grad_x.py` is, which puts them behind
-# each other; also, by a tenth, where sums of few terms are written to memory.
-LEAST_USE, MOST_WASTE, FEWEST_LENGTH, FEW_SIGNALS, FEW_TERMS, MOST_RESULTS = 0.75, 1.15, 32, 8, 32, 1 << 21
 # For the weight: items to aim at by cutting the samples into chunks, the fewest samples of a chunk, and of a signal.
 ITEMS_WANTED, FEWEST_OF_CHUNK, FEWEST_OF_SIGNAL = 32, 1024, 512
 # Channels that a window is worth copying for. With four times as many, dot products were up to a fifth slower: most of
@@ -200,15 +196,19 @@ def weight_kernel(x_dtype, g_dtype, dtype):
     return jit.compile_kernel(run, arguments)
 
 
-@lru_cache(maxsize=4096)
-def serves_x(geometry: Geometry, dtype: np.dtype, batch: int, channels: int, filters: int) -> bool:
-    """Whether the gradient of x should come from here."""
-    lanes, length = host().lanes(dtype.itemsize), geometry.length
-    filled, together = batch * -(-length // lanes), -(-batch * length // lanes)
-    is_full = batch * length >= LEAST_USE * lanes and filled <= MOST_WASTE * together
-    is_long = length >= FEWEST_LENGTH or batch <= FEW_SIGNALS
-    has_work = filters * geometry.filter_size >= FEW_TERMS or channels * batch * length <= MOST_RESULTS
-    return _is_near(geometry) and is_full and is_long and has_work
+def x_cost(geometry: Geometry, dtype: np.dtype, operands: Operands) -> float:
+    """Return about how long the gradient of x takes here, as `backward.x_path` compares it."""
+    if not _is_near(geometry):
+        return inf
+    lanes, length, batch = host().lanes(dtype.itemsize), geometry.length, operands.batch
+    vectors, reduced = batch * -(-length // lanes), operands.reduced_filters * geometry.filter_size
+    multiplied = 0.24 * vectors * operands.rows * reduced
+    looked_up, stored = 5.3 * batch * reduced * -(-length // MOST_SAMPLES_X), 1.5 * vectors * operands.rows
+    # A stride that is no product of small factors is sorted number by number.
+    is_slow = max(factors(geometry.stride), default=1) > MOST_WOVEN
+    span = geometry.stride * vectors * lanes + batch * geometry.filter_size
+    in_phases = operands.reduced_filters * span * (0.1 * dtype.itemsize + 0.65 * is_slow)
+    return multiplied + looked_up + stored + in_phases
 
 
 @lru_cache(maxsize=4096)
