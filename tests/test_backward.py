@@ -14,7 +14,7 @@ from numpy.testing import assert_array_equal
 
 from numba_tconv import ConvTranspose1d, conv_transpose1d, conv_transpose1d_backward, reference
 from numba_tconv.backends.cpu import backward
-from numba_tconv.geometry import window
+from numba_tconv.geometry import geometry, window
 
 NAMES = ("x", "weight", "bias")
 # (dtype of x, of weight, of grad_output); every other one would compile kernels of its own, for seconds.
@@ -148,6 +148,24 @@ def test_channels_side_by_side_take_little_scratch(length, filter_size, stride, 
 def test_few_samples_read_weights_in_place(case, monkeypatch):
     monkeypatch.setattr(backward, "x_path", lambda *_: backward.dots)  # some of them would be others'
     check(case, grad_output(case, case.dtype))
+
+
+@pytest.mark.parametrize(
+    ("case", "path"),
+    [
+        (Case(1, 1, 1024, 512, 16, 1, 8), "dots"),  # few samples
+        (Case(16, 1, 4, 64, 16, 20, 8), "dots"),  # few channels of short signals
+        (Case(64, 1, 4, 64, 8, 96, 4), "windows"),
+        (Case(64, 1, 1024, 512, 16, 8, 8), "grad_x"),  # many short signals
+        (Case(1, 1, 1026, 1, 1024, 224, 256), "grad_x"),  # windows too far apart to be sorted
+    ],
+    ids=lambda value: value if isinstance(value, str) else f"{value.channels}->{value.filters}",
+)
+def test_path_of_the_gradient_of_x(case, path):
+    """Where one path is far ahead of the others, the costs must say so, for vectors of any length."""
+    of_case = geometry(case.length, case.filter_size, case.stride, (0, 0), 0, 1)
+    operands = backward.Operands(case.batch, 1, case.channels, case.filters, 1, 1, 1, is_half=False)
+    assert backward.x_path(of_case, np.dtype(np.float32), operands) is getattr(backward, path)
 
 
 def test_random_cases_are_varied():
