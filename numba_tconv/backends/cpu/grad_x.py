@@ -16,7 +16,6 @@ import numpy as np
 from numba import types
 
 from numba_tconv.backends.cpu import jit, products
-from numba_tconv.backends.cpu.moves import MOST_WOVEN
 from numba_tconv.backends.cpu.products import (
     BLOCK_BYTES,
     DIRECT_VISITS,
@@ -30,8 +29,8 @@ from numba_tconv.backends.cpu.products import (
     Operands,
     begin_of,
     even_blocks,
-    factors,
     integers,
+    is_woven,
     places_of_taps,
     reduction,
     row_step,
@@ -167,7 +166,7 @@ def cost(geometry: Geometry, dtype: np.dtype, operands: Operands) -> float:
     multiplied = 0.215 * weights * -(-samples // lanes)
     staged = 0.08 * samples * reduced + 0.125 * weights * -(-samples // MOST_LANES)
     stored = 0.15 * samples * operands.rows
-    is_slow = max(factors(geometry.stride), default=1) > MOST_WOVEN
+    is_slow = not is_woven(geometry.stride)
     runs = operands.batch * 5.5 * reduced + is_slow * 0.45 * geometry.stride * samples * operands.reduced_filters
     return multiplied + dtype.itemsize * (staged + stored) + runs
 
@@ -230,8 +229,7 @@ def problem(
         products.PANEL_SIZE: panel_size,
         products.WORKERS: n_workers,
         products.IS_DIRECT: is_direct,
-        # Sorting number by number reads scratch alone.
-        products.IN_PLACE: max(factors(stride), default=1) <= MOST_WOVEN,
+        products.IN_PLACE: is_woven(stride),
     }
     sizes = {
         products.ACC: row_block * lane_block,

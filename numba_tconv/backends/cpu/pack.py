@@ -22,10 +22,10 @@ from numba_tconv.backends.cpu.vectors import address
 # Multiply-adds that count as packing one number: two threads begin to win at 65 thousand numbers.
 PACK_WORK = 8
 # Weights of an item. Channel by channel, two threads wrote neighbouring lines and were slower than one. Of many weights
-# sixteen channels, a few panels of each at a time: all panels of a channel lie as many pages apart. 2048 -> 1024 (8, 4)
-# took 58 ms so and takes 17, 1536 -> 768 (8, 4) 29 and 7.
+# sixteen channels while that leaves so many items, a few panels of each at a time: all panels of a channel lie as many
+# pages apart. Channel by channel 2048 -> 1024 (8, 4) took 58 ms, and takes 17 so, 1536 -> 768 (8, 4) 29 and 7.
 ITEM_SIZE = 1 << 14
-ITEM_CHANNELS, LANES_AT_ONCE = 16, 256
+ITEM_CHANNELS, FEWEST_ITEMS, LANES_AT_ONCE = 16, 32, 256
 
 (
     GROUPS, BLOCKS, FILTERS, REDUCED, FILTER_SIZE, FILTER_LANES, TAPS, WIDTH, FILTER_BLOCK, FILTER_BLOCK_LANES,
@@ -149,7 +149,7 @@ def _problem(layout: Layout) -> np.ndarray:
         FILTER_BLOCK_LANES: layout.filter_block_lanes,
         CHANNELS_OF_ITEM: max(
             -(-ITEM_SIZE // (layout.filters * layout.filter_size * layout.weight_parts)),
-            min(ITEM_CHANNELS, layout.groups * layout.reduced_channels // (2 * ITEM_CHANNELS)),
+            min(ITEM_CHANNELS, layout.groups * layout.reduced_channels // FEWEST_ITEMS),
         ),
     }
     return np.array(

@@ -262,7 +262,7 @@ def kernel(x_dtype, dtype, out_dtype, V, is_packed):
         # The panels of filters that stand side by side are stored together.
         together = problem[BLOCKS_TOGETHER]
         units = blocks // together
-        copies, depth = problem[COPIES], problem[DEPTH]
+        copies, depth, channel_size = problem[COPIES], problem[DEPTH], taps * width * itemsize
         acc = worker * problem[SCRATCH]
         stage = acc + problem[ACC_SIZE]
         spare = acc + problem[SCRATCH] - 2 * lanes
@@ -327,10 +327,8 @@ def kernel(x_dtype, dtype, out_dtype, V, is_packed):
                                 next_block = block_from if is_last else block + 1
                                 next_panel = (first_block + next_block) * depth
                                 next_panel += (next_channel if is_last else channel) % depth
-                                following = _spread(
-                                    panels + next_panel * taps * width * itemsize, n_channels,
-                                    taps * width * itemsize, last - first, R,
-                                )  # fmt: skip
+                                at = panels + next_panel * channel_size
+                                following = _spread(at, n_channels, channel_size, last - first, R)
                                 if last - first < FEW_ROWS:  # fewer slots than lines
                                     samples = following[0] + LINE_OF_CACHE, following[1], following[2]
                             for c in range(0, n_channels, problem[VISIT]):

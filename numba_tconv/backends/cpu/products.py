@@ -377,6 +377,11 @@ def factors(stride: int) -> list[int]:
     return found
 
 
+def is_woven(stride: int) -> bool:
+    """Whether `split_phases` sorts by shuffles of vectors; number by number, it is slower and reads scratch alone."""
+    return max(factors(stride), default=1) <= MOST_WOVEN
+
+
 def place_of_phase(phase: int, stride: int) -> int:
     """Return the place of a phase among those that `split_phases` has sorted."""
     place = 0

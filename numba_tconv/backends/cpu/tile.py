@@ -561,10 +561,9 @@ def sum_windows(typingctx, like, A, windows, w0, counts, D, first, R, V, lanes):
                     mask = vectors.first(last)
 
                     def load(r, v, sums=sums, places=places, mask=mask):
-                        is_last = v == len(places) - 1
-                        return (
-                            vectors.load_some(sums[r], places[v], mask) if is_last else vectors.load(sums[r], places[v])
-                        )
+                        if v == len(places) - 1:
+                            return vectors.load_some(sums[r], places[v], mask)
+                        return vectors.load(sums[r], places[v])
 
                     acc = _begin_sums(vectors, args[6], height, n, load)
                     with cgutils.for_range(builder, count) as term:

@@ -23,14 +23,13 @@ from numba import types
 from numba_tconv.backends.cpu import jit, products
 from numba_tconv.backends.cpu.grad_weight import stage_x
 from numba_tconv.backends.cpu.grad_x import store_row
-from numba_tconv.backends.cpu.moves import MOST_WOVEN
 from numba_tconv.backends.cpu.products import (
     MOST_PHASES,
     Operands,
     begin_of,
     even_blocks,
-    factors,
     integers,
+    is_woven,
     places_of_taps,
     split_phases,
     stage_line,
@@ -204,8 +203,7 @@ def x_cost(geometry: Geometry, dtype: np.dtype, operands: Operands) -> float:
     vectors, reduced = batch * -(-length // lanes), operands.reduced_filters * geometry.filter_size
     multiplied = 0.24 * vectors * operands.rows * reduced
     looked_up, stored = 5.3 * batch * reduced * -(-length // MOST_SAMPLES_X), 1.5 * vectors * operands.rows
-    # A stride that is no product of small factors is sorted number by number.
-    is_slow = max(factors(geometry.stride), default=1) > MOST_WOVEN
+    is_slow = not is_woven(geometry.stride)
     span = geometry.stride * vectors * lanes + batch * geometry.filter_size
     in_phases = operands.reduced_filters * span * (0.1 * dtype.itemsize + 0.65 * is_slow)
     return multiplied + looked_up + stored + in_phases
@@ -260,8 +258,7 @@ def _problem(
         products.CHANNEL_STEP: block + 16,  # rows must not meet in one set of the cache
         products.FILTER_BLOCK: filter_block,
         products.PANEL_SIZE: line,
-        # Sorting number by number reads scratch alone.
-        products.IN_PLACE: max(factors(geometry.stride), default=1) <= MOST_WOVEN,
+        products.IN_PLACE: is_woven(geometry.stride),
     }
     sizes |= {products.LINE: filter_block * line, products.SPARE: filter_block * line}
     numbers, scratch = integers(geometry, operands, values, sizes)
