@@ -346,7 +346,7 @@ ROOMS = {
     "interchange": (306, 78, GREY), "formats": (406, 52, GREY), "storage": (462, 54, GREY),
     "initializers": (530, 82, GREY), "_properties": (618, 82, GREY), "functional": (310, 150, ORANGE),
     "gradients": (490, 210, ORANGE), "streaming": (114, 90, GREY), "gpu": (310, 150, ORANGE), "lazy": (114, 90, GREY),
-    "arguments": (490, 122, ORANGE), "boundaries": (114, 76, GREY),
+    "arguments": (490, 122, ORANGE), "boundaries": (114, 76, GREY), "outputs": (618, 82, GREY),
     "overlap_save": (194, 90, GREY),
     "backends": (114, 586, GREEN), "backends.cpu": (114, 288, GREEN), "backends.cuda": (412, 288, GREEN),
     "device_array": (412, 104, GREY), "geometry": (114, 234, ORANGE), "axes": (356, 46, GREY),

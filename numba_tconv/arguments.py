@@ -1,12 +1,12 @@
 """The arguments of an operator: arrays, options and dtypes, checked before anything is computed.
 
-Here belongs what the functions of the forward and of the backward pass share, and every message about an array.
+Here belongs what the functions of the forward and of the backward pass share, and every message about an array that is
+read.
 
 Where the caller says that they may, lazy arrays pass, and arrays on a GPU as a `DeviceArray`: both have a shape and a
 dtype as NumPy's have, and go by its type.
 """
 
-from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -162,59 +162,6 @@ def check_channels(x: ArrayLike, in_channels: int, *, may_be_lazy: bool = False)
     if array.shape[-2] != in_channels:
         raise ValueError(f"weight has {in_channels} input channels, x has {array.shape[-2]} (shape {array.shape})")
     return array
-
-
-def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: Sequence[Any]) -> Any:
-    """Return `out` if a result can be written to it; it lies where the first of the inputs does."""
-    if isinstance(inputs[0], DeviceArray):
-        if not is_on_gpu(out):
-            raise TypeError(f"out must be on the GPU where x is; got {type(out).__name__}")
-        out = as_device_array("out", out)
-    elif not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
-        where = "in host memory where x is" if is_on_gpu(out) else "an ndarray"
-        raise TypeError(f"out must be {where}; got {type(out).__name__}")
-    if out.dtype != dtype:
-        raise TypeError(f"out must have the dtype {dtype}; got {out.dtype}")
-    if out.shape != shape:
-        raise ValueError(f"out must have the shape {shape}; got {out.shape}")
-    if not (out.is_writable if isinstance(out, DeviceArray) else out.flags.writeable and out.flags.aligned):
-        raise ValueError("out must be writeable and aligned")
-    if _may_repeat(out):
-        raise ValueError(f"out must not repeat its own samples; got the strides {out.strides} for {out.shape}")
-    for array in inputs:
-        if _overlap(out, array):
-            raise ValueError("out must not overlap x, weight or bias")
-    return out
-
-
-def _overlap(out: Any, array: Any) -> bool:
-    if isinstance(out, DeviceArray):
-        if not isinstance(array, DeviceArray):
-            return False
-        (begin, end), (first, last) = out.extent, array.extent
-        return begin < last and first < end
-    return np.may_share_memory(out, array) and _shares_memory(out, array)
-
-
-def _may_repeat(array: Any) -> bool:
-    """Whether an array's axes are not nested, each step as large as all that the smaller ones span."""
-    if isinstance(array, np.ndarray) and array.flags.c_contiguous:
-        return False
-    span = array.dtype.itemsize
-    for step, size in sorted((abs(step), size) for step, size in zip(array.strides, array.shape, strict=True)):
-        if size > 1:
-            if step < span:
-                return True
-            span += step * (size - 1)
-    return False
-
-
-def _shares_memory(a: NDArray[Any], b: NDArray[Any]) -> bool:
-    """Whether two arrays overlap; True where that is too hard to tell."""
-    try:
-        return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]  # the stubs know two values only
-    except np.exceptions.TooHardError:
-        return True
 
 
 @cache

@@ -20,7 +20,6 @@ from numba_tconv.arguments import (
     check_no_out,
     check_one_place,
     check_options,
-    check_out,
     check_stream,
     check_weight,
     check_x,
@@ -32,6 +31,7 @@ from numba_tconv.backends import backend, check_device
 from numba_tconv.geometry import Geometry, Padding, blocks, geometry, window
 from numba_tconv.gradients import EVERYTHING, Gradients, check_wrt, gradients
 from numba_tconv.lazy import Run, filtered
+from numba_tconv.outputs import new_or_checked
 from numba_tconv.streaming import Stream
 
 
@@ -87,10 +87,7 @@ def _run(
 ) -> NDArray[Any]:
     """Allocate or check the output and compute it from the weights that `forward` takes."""
     out_shape = (*x.shape[:-2], filters, shape.output_length)
-    if out is None:
-        result: NDArray[Any] = np.empty(out_shape, prepared.dtype)
-    else:
-        result = check_out(out, out_shape, prepared.dtype, (x, *inputs))
+    result: NDArray[Any] = new_or_checked(out, out_shape, prepared.dtype, (x, *inputs))
     if x.ndim == 2:
         forward(prepared.layout, shape, x[None], weights, prepared.bias, result[None])
     else:

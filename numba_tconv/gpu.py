@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from numba_tconv.arguments import check_one_place, check_out, computed_dtype, result_dtype
+from numba_tconv.arguments import check_one_place, computed_dtype, result_dtype
 from numba_tconv.backends import FEWEST_PRODUCTS, Work, backend, check_device, serves_on_gpu
 from numba_tconv.device_array import DeviceArray, is_on_gpu
 from numba_tconv.geometry import Geometry
+from numba_tconv.outputs import new_or_checked
 
 
 def serves(device: str, shape: Geometry, x: Any, weight: Any, filters: int, **others: Any) -> bool:
@@ -49,9 +50,9 @@ def work(products: int, a: np.dtype[Any], b: np.dtype[Any], samples: int, dtype:
 
 def result_like(x: Any, shape: tuple[int, ...], dtype: np.dtype[Any], out: Any, inputs: tuple[Any, ...]) -> Any:
     """Allocate or check the output: in the memory that x lies in, and there by the library that x comes from."""
-    if out is not None:
-        return check_out(out, shape, dtype, (x, *inputs))
-    return backend("cuda.views").new_like(x, shape, dtype) if isinstance(x, DeviceArray) else np.empty(shape, dtype)
+    if out is None and isinstance(x, DeviceArray):
+        return backend("cuda.views").new_like(x, shape, dtype)
+    return new_or_checked(out, shape, dtype, (x, *inputs))
 
 
 def of(x: Any) -> AbstractContextManager[Any]:

@@ -24,6 +24,7 @@ from numba_tconv.arguments import (
 from numba_tconv.backends import backend, check_device
 from numba_tconv.device_array import DeviceArray
 from numba_tconv.geometry import Geometry, Padding, geometry
+from numba_tconv.outputs import new
 
 EVERYTHING = ("x", "weight", "bias")
 
@@ -180,7 +181,7 @@ def gradients(
     g = cpu.turned(g)
     grad_x = grad_weight = grad_bias = None
     if "x" in wanted:
-        grad_x = np.empty(x.shape, like(x))
+        grad_x = new(x.shape, like(x))
         cpu.input_gradient(shape, g, weight, grad_x.reshape(signals.shape), groups=options.groups, dtype=dtype)
     if "weight" in wanted:
         signals = cpu.turned(signals)

@@ -14,7 +14,6 @@ from numba_tconv.arguments import (
     as_array,
     check_no_out,
     check_one_place,
-    check_out,
     check_stream,
     is_lazy,
 )
@@ -25,6 +24,7 @@ from numba_tconv.device_array import is_on_gpu
 from numba_tconv.geometry import as_integer, rate_length
 from numba_tconv.gpu import check_on_gpu, of, owner, result_like, work
 from numba_tconv.lazy import Run, bank, continued, filtered
+from numba_tconv.outputs import new_or_checked
 from numba_tconv.overlap_save import fft_is_faster
 from numba_tconv.polyphase import Polyphase, result_dtype, result_shape
 from numba_tconv.streaming import Stream
@@ -285,7 +285,7 @@ def _run(
 ) -> Any:  # fmt: skip
     """Allocate or check the output, which must not overlap x or the caller's `h`, and compute it."""
     if type(x) is np.ndarray:  # asked first: a small call has no time for other questions
-        result = np.empty(shape, dtype) if out is None else check_out(out, shape, dtype, (x, h))
+        result = new_or_checked(out, shape, dtype, (x, h))
         polyphase.write(x, axis, left, result, mode, cval)
         return result
     if is_lazy(x):

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from numba_tconv.arguments import as_array, check_out
+from numba_tconv.arguments import as_array
 from numba_tconv.axes import along, resized
+from numba_tconv.outputs import new_or_checked
 
 Array = NDArray[Any]
 
@@ -182,7 +183,8 @@ class Stream:
 
     def _allocate(self, x: Array, count: int, out: Array | None) -> Array:
         shape, dtype = self._operator.result(x, count)
-        return np.empty(shape, dtype) if out is None else check_out(out, shape, dtype, (x,))
+        result: Array = new_or_checked(out, shape, dtype, (x,))
+        return result
 
     def _open(self, x: Array) -> Array:
         """Return the buffer; before the first block, one whose kept samples are zeros."""

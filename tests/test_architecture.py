@@ -32,7 +32,7 @@ FLOORS = (
     {"functional"},
     {"gradients", "streaming"},
     {"gpu", "lazy"},
-    {"arguments", "boundaries", "overlap_save"},
+    {"arguments", "boundaries", "outputs", "overlap_save"},
     {"backends"},
     {"backends.cpu", "backends.cuda"},
     {"axes", "compiling", "device_array", "geometry", "sources"},
