@@ -20,35 +20,39 @@ LARGE = 32 << 20
 MOST_SPARE = 256 << 20
 # What is handed out may be larger by an eighth: batches whose lengths differ a little find room.
 SLACK = 1.125
+# Large results begin with a cache line, which NumPy's do not: vectors that straddle two made eight phases of a million
+# complex samples take 3.7 ms, not 3.3.
+LINE = 64
 
 # The append and the pop of a deque are atomic: any thread may make a result or drop one.
-_spare: deque[NDArray[Any]] = deque(maxlen=1)
+_spare: deque[NDArray[np.uint8]] = deque(maxlen=1)
 
 
 class _Lease:
     """What all views of a large result hold on to; with the last of them it leaves the memory to a later result."""
 
-    def __init__(self, memory: NDArray[Any], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    def __init__(self, memory: NDArray[np.uint8], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self._memory = memory
-        data = memory.ctypes.data, False  # the address, not read-only
-        self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str, "data": data}
+        address = memory.ctypes.data + -memory.ctypes.data % LINE
+        self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str, "data": (address, False)}
 
-    def __del__(self, spare: deque[NDArray[Any]] = _spare) -> None:  # bound here, as modules end before their objects
+    def __del__(self, spare: deque[NDArray[np.uint8]] = _spare) -> None:  # bound here, as modules end before objects
         if self._memory.nbytes <= MOST_SPARE:
             spare.append(self._memory)
 
 
 def new(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return an array whose numbers are still to be written."""
-    fresh = np.empty(shape, dtype)  # no pages are taken yet
-    if fresh.nbytes < LARGE:
-        return fresh
+    result = np.empty(shape, dtype)
+    if result.nbytes < LARGE:
+        return result
+    needed = result.nbytes + LINE
     try:
         memory = _spare.pop()
     except IndexError:
-        memory = fresh
-    if not fresh.nbytes <= memory.nbytes <= SLACK * fresh.nbytes:
-        memory = fresh  # what did not fit is freed
+        memory = np.empty(needed, np.uint8)
+    if not needed <= memory.nbytes <= SLACK * needed:
+        memory = np.empty(needed, np.uint8)  # what did not fit is freed
     return np.asarray(_Lease(memory, shape, dtype))
 
 
