@@ -27,9 +27,14 @@ from numba_tconv.geometry import Geometry
 # channels staged for one tile after the other, 128 -> 1 (8, 4) with 30,000 samples took two threads 821 us, now 463;
 # with four at once 631. On one thread sixteen took 1126 us, eight 821.
 CHANNELS_AT_ONCE = 8
-# Rows of an item, numbers that it stages and sums that wait. In Fortran order the next channel's samples lie in the
-# same cache lines, which are still there after a thousand rows: eight times as many took 4.4 ms where these take 3.0.
+# Rows of an item; of a long signal, as many as make so many bytes of output, for memory delivers long runs sooner: a
+# million samples took 603 us in items of 4,096 rows and 568 so, ten millions 7.5 and 6.7 ms. A worker should still have
+# eight items, or the last one keeps the others waiting.
 BLOCK_ROWS = 4096
+BLOCK_BYTES = 1 << 18
+ITEMS_OF_WORKER = 8
+# Numbers that an item stages, and sums that wait. In Fortran order the next channel's samples lie in the same cache
+# lines, which are still there after a thousand rows: eight times as many took 4.4 ms where these take 3.0.
 STAGE_SIZE = 1 << 13
 SUMS_SIZE = 1 << 15
 # A turn is one block of rows, or as many short signals as have so many rows together: with a turn for each, two threads
@@ -201,7 +206,9 @@ def problem(
     filters = layout.groups * layout.filters
     at_once = min(layout.reduced_channels, CHANNELS_AT_ONCE)
     # At least one item for each worker, at most what fits the stage and the sums that wait.
-    block_of_rows = min(geometry.rows, -(-geometry.rows * signals * filters // n_workers), BLOCK_ROWS)
+    share = -(-geometry.rows * signals * filters // n_workers)
+    long_run = BLOCK_BYTES // (rows_of_filter * unit * layout.dtype.itemsize)
+    block_of_rows = min(geometry.rows, share, max(BLOCK_ROWS, min(long_run, share // ITEMS_OF_WORKER)))
     if not is_plain_x:
         block_of_rows = min(block_of_rows, STAGE_SIZE // (at_once * unit) - geometry.halo)
     if at_once < layout.reduced_channels:
