@@ -29,8 +29,9 @@ from asv_benchmarks.workloads import KINDS, TINY_CALL, WORKLOADS, Workload
 
 # Idle threads of the previous candidate spin for a while before they sleep, ONNX Runtime's longest: about 45 ms.
 REST = 0.07
-# A turn lasts at least this long, however short the call.
-TURN = 1e-3
+# A turn lasts at least this long, however short the call: after a rest, vectors and memory are slow for one to four
+# milliseconds, of which a call of one millisecond alone would pay all, and one of fifty nothing.
+TURN = 20e-3
 FEWEST_ROUNDS = 3
 # Share of the FMA peak that a gradient must reach.
 GRADIENT_PEAK = 0.75
