@@ -33,12 +33,14 @@ class _Lease:
 
     def __init__(self, memory: NDArray[np.uint8], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self._memory = memory
+        # Looked up now: when a program ends, modules lose their names before all arrays are gone.
+        self._spare = _spare if memory.nbytes <= MOST_SPARE else None
         address = memory.ctypes.data + -memory.ctypes.data % LINE
         self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str, "data": (address, False)}
 
-    def __del__(self, spare: deque[NDArray[np.uint8]] = _spare) -> None:  # bound here, as modules end before objects
-        if self._memory.nbytes <= MOST_SPARE:
-            spare.append(self._memory)
+    def __del__(self) -> None:
+        if self._spare is not None:
+            self._spare.append(self._memory)
 
 
 def new(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
