@@ -106,12 +106,6 @@ def check_stream(stream: Any, x: Any) -> int | None:
     return as_integer("stream", stream, 0)
 
 
-def check_no_out(out: object) -> None:
-    """Refuse `out` where the result is lazy."""
-    if out is not None:
-        raise TypeError(f"out must be left out where x is a dask.array; got {type(out).__name__}")
-
-
 def _dtype_error(name: str, got: object) -> TypeError:
     return TypeError(f"{name} must be an array of bool, integer, float16/32/64 or complex64/128; got {got}")
 

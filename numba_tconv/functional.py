@@ -17,7 +17,6 @@ from numba_tconv.arguments import (
     Options,
     check_bias,
     check_channels,
-    check_no_out,
     check_one_place,
     check_options,
     check_stream,
@@ -31,7 +30,7 @@ from numba_tconv.backends import backend, check_device
 from numba_tconv.geometry import Geometry, Padding, blocks, geometry, window
 from numba_tconv.gradients import EVERYTHING, Gradients, check_wrt, gradients
 from numba_tconv.lazy import Run, filtered
-from numba_tconv.outputs import new_or_checked
+from numba_tconv.outputs import check_no_out, new_or_checked
 from numba_tconv.streaming import Stream
 
 

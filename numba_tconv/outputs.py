@@ -60,10 +60,16 @@ def new(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
 
 def new_or_checked(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: Sequence[Any]) -> Any:
     """Return new memory, or the caller's `out` if there is one."""
-    return new(shape, dtype) if out is None else check_out(out, shape, dtype, inputs)
+    return new(shape, dtype) if out is None else _checked(out, shape, dtype, inputs)
 
 
-def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: Sequence[Any]) -> Any:
+def check_no_out(out: object) -> None:
+    """Refuse `out` where the result is lazy."""
+    if out is not None:
+        raise TypeError(f"out must be left out where x is a dask.array; got {type(out).__name__}")
+
+
+def _checked(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: Sequence[Any]) -> Any:
     """Return `out` if a result can be written to it; it lies where the first of the inputs does, and overlaps none."""
     if isinstance(inputs[0], DeviceArray):
         if not is_on_gpu(out):

@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from numba_tconv.arguments import (
     as_array,
-    check_no_out,
     check_one_place,
     check_stream,
     is_lazy,
@@ -24,7 +23,7 @@ from numba_tconv.device_array import is_on_gpu
 from numba_tconv.geometry import as_integer, rate_length
 from numba_tconv.gpu import check_on_gpu, of, owner, result_like, work
 from numba_tconv.lazy import Run, bank, continued, filtered
-from numba_tconv.outputs import new_or_checked
+from numba_tconv.outputs import check_no_out, new_or_checked
 from numba_tconv.overlap_save import fft_is_faster
 from numba_tconv.polyphase import Polyphase, result_dtype, result_shape
 from numba_tconv.streaming import Stream
