@@ -2,6 +2,7 @@
 
 import random
 import tracemalloc
+from contextlib import contextmanager
 
 import numba
 import numpy as np
@@ -68,13 +69,23 @@ def wide(array):
     return array.astype(complex if array.dtype.kind == "c" else float)
 
 
+@contextmanager
+def prefer(monkeypatch, seed):
+    """Let another kernel be the fastest with each seed, where it can serve the call; the first one that is."""
+    from numba_tconv.backends.cpu import columns, polyphase, rational, sparse
+
+    modules = sparse, rational, columns
+    with monkeypatch.context() as patched:
+        for k, module in enumerate(modules if seed % 4 else ()):
+            patched.setattr(module, "cost", lambda *_, is_fast=seed % 4 == k + 1: 0 if is_fast else 1e9)
+        polyphase._call.cache_clear()
+        polyphase._call_side_by_side.cache_clear()
+        yield
+
+
 @pytest.mark.parametrize("first", range(0, CASES, CASES_OF_A_TEST))
 def test_upfirdn_is_scipys(first, monkeypatch):
-    from numba_tconv.backends.cpu import sparse
-
     for seed in range(first, first + CASES_OF_A_TEST):
-        # So small a call is summed up one by one; three of four are given to what serves larger ones.
-        monkeypatch.setattr(sparse, "SMALL_WORK", 0 if seed % 4 else 1 << 12)
         choice, x, axis, h = random_signal(seed)
         up, down, mode = choice.choice(RATES), choice.choice(RATES), choice.choice(MODES)
         cval = choice.choice([0, 0, 2.5])
@@ -86,7 +97,8 @@ def test_upfirdn_is_scipys(first, monkeypatch):
         # Beyond the ends a slope may go on for as long as the filter.
         reach = 2 * h.size if mode in {"smooth", "line", "antireflect"} else 1
         magnitude = reach * np.abs(wide(h)).sum() * max(np.abs(wide(x)).max(initial=0), cval)
-        y = upfirdn(h, x, up, down, **options)
+        with prefer(monkeypatch, seed):
+            y = upfirdn(h, x, up, down, **options)
         try:
             assert_close(y, expected.astype(dtype), magnitude)
         except AssertionError as error:
@@ -100,24 +112,24 @@ def test_the_grid_reaches_every_kernel(monkeypatch):
     """Were it to miss one, the test above would show nothing about it."""
     from numba_tconv.backends.cpu import columns, polyphase, rational, sparse
 
-    reached = set()
-    for name, module, function in (
-        ("fir", polyphase, "forward"), ("rational", rational, "change_rate"), ("columns", columns, "change_rate"),
-        ("sparse", sparse, "change_rate"),
-    ):  # fmt: skip
-        original = getattr(module, function)
+    reached, modes, rates = set(), set(), set()
+    forward = polyphase.forward
+    monkeypatch.setattr(polyphase, "forward", lambda *args: (reached.add("fir"), forward(*args))[1])
+    for name, module in (("sparse", sparse), ("rational", rational), ("columns", columns)):
+        kernel = module.kernel
         monkeypatch.setattr(
-            module, function, lambda *args, name=name, original=original: (reached.add(name), original(*args))[1]
+            module, "kernel", lambda *args, name=name, kernel=kernel: (reached.add((name, *args[1:])), kernel(*args))[1]
         )
-    modes, rates = set(), set()
     for seed in range(200):
-        monkeypatch.setattr(sparse, "SMALL_WORK", 0 if seed % 4 else 1 << 12)
         choice, x, axis, h = random_signal(seed)
         up, down, mode = choice.choice(RATES), choice.choice(RATES), choice.choice(MODES)
-        upfirdn(h, x, up, down, axis)
+        with prefer(monkeypatch, seed):
+            upfirdn(h, x, up, down, axis)
         modes.add(mode)
         rates.add((up > 1, down > 1, up > 12))
-    assert reached == {"fir", "rational", "columns", "sparse"}
+    # One by one for real taps, complex ones and complex ones on complex signals; columns for both kinds of taps.
+    kernels = {("sparse", 1, 1), ("sparse", 2, 1), ("sparse", 2, 2), ("rational",), ("columns", 1), ("columns", 2)}
+    assert reached == {"fir", *kernels}
     assert modes == set(MODES)
     assert len(rates) == 6
 
@@ -190,10 +202,11 @@ def test_every_kernel_gives_the_same_bits(rng):
 @pytest.mark.parametrize("h_dtype", ["f", "d", "F", "D"])
 @pytest.mark.parametrize(("up", "down", "taps"), [(1, 60, 7), (7, 60, 3), (7, 60, 40), (1, 60, 1)])
 def test_few_outputs_are_summed_one_by_one(dtype, h_dtype, up, down, taps, rng, monkeypatch):
-    from numba_tconv.backends.cpu import polyphase
+    from numba_tconv.backends.cpu import columns, rational
 
-    monkeypatch.setattr(polyphase.rational, "change_rate", None)
-    x = rng.standard_normal((6, 3, 100)).view(complex)
+    monkeypatch.setattr(rational, "kernel", None)
+    monkeypatch.setattr(columns, "kernel", None)
+    x = rng.standard_normal((3, 2, 100)).view(complex)
     h = rng.standard_normal(2 * taps).view(complex)
     x, h = ((a if kind in "FD" else a.real).astype(kind) for a, kind in ((x, dtype), (h, h_dtype)))
     for signals in (x, x[::-1, ::2, ::-1], x[0], x[0, 0]):
@@ -204,18 +217,22 @@ def test_few_outputs_are_summed_one_by_one(dtype, h_dtype, up, down, taps, rng, 
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize("is_complex", [False, True])
 @pytest.mark.parametrize(("up", "down", "length"), [(160, 147, 90), (1, 4, 30), (16, 1, 3), (25, 36, 11), (3, 2, 5)])
-def test_many_short_signals_are_filtered_side_by_side(dtype, up, down, length, rng, monkeypatch):
-    from numba_tconv.backends.cpu import columns
+def test_many_short_signals_are_filtered_side_by_side(dtype, is_complex, up, down, length, rng, monkeypatch):
+    from numba_tconv.backends.cpu import polyphase
 
-    runs, change_rate = [], columns.change_rate
-    monkeypatch.setattr(columns, "change_rate", lambda *arguments: runs.append(change_rate(*arguments)))
-    x = rng.standard_normal((70, 2 * length)).view(complex)
+    calls, turned_call = [], polyphase.TurnedCall
+    monkeypatch.setattr(polyphase, "TurnedCall", lambda *args, **how: calls.append(how) or turned_call(*args, **how))
+    polyphase._call.cache_clear()
+    x = rng.standard_normal((270, 2 * length)).view(complex)
     x = (x if np.dtype(dtype).kind == "c" else x.real).astype(dtype)
     h = rng.standard_normal(61).astype(x.real.dtype)
+    if is_complex and x.dtype.kind == "c":
+        h = h + h[::-1] * x.dtype.type(1j)
     together = upfirdn(h, x, up, down)
-    assert len(runs) == 1
-    out = np.zeros((70, 2 * together.shape[1]), dtype)[:, ::2]
+    assert len(calls) == 1
+    out = np.zeros((270, 2 * together.shape[1]), dtype)[:, ::2]
     np.testing.assert_array_equal(upfirdn(h, x[:, ::-1], up, down, out=out), upfirdn(h, x[:, ::-1].copy(), up, down))
     for signal, result in zip(x, together, strict=True):
         np.testing.assert_array_equal(upfirdn(h, signal, up, down), result)

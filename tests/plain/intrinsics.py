@@ -246,14 +246,16 @@ def prefetch_run(start, size):
     pass
 
 
-def sum_rows(rows, first, step, taps, count, lag, outputs, start, end, V, lanes):
+def sum_rows(rows, first, step, taps, t_step, count, lag, outputs, start, end, parts, V, lanes):
     assert 0 <= lag <= count
     size = taps.itemsize
     for k, (h, target) in enumerate(outputs):
         sums = np.zeros(end - start, taps.dtype)
         for j in range(count):
             row = rows[first + (k * lag - j) * step]
-            sums += taps[h + j] * view(row + start * size, end - start, taps.dtype)
+            samples = view(row + start * size, end - start, taps.dtype).reshape(-1, parts)
+            factors = taps[h + j * t_step :][: parts * parts].reshape(parts, parts)
+            sums += (samples[:, ::-1] @ factors).reshape(-1)
         view(target + start * size, end - start, taps.dtype)[:] = sums
 
 

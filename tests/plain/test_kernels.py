@@ -8,6 +8,7 @@ from cases import Case, assert_close, assert_gradients_close, random_values, sma
 from numba_tconv import conv_transpose1d, conv_transpose1d_backward, upfirdn
 from numba_tconv.backends.cpu import (
     backward,
+    columns,
     decimation,
     depthwise,
     direct,
@@ -17,6 +18,7 @@ from numba_tconv.backends.cpu import (
     grad_weight,
     grad_x,
     panels,
+    polyphase,
     rational,
     sparse,
     turning,
@@ -152,15 +154,18 @@ def test_half(value):
 
 @pytest.mark.parametrize(("up", "down"), [(3, 1), (3, 2), (2, 3), (1, 5), (7, 8), (9, 16), (40, 3), (1, 40)])
 @pytest.mark.parametrize(("dtype", "h_dtype"), ["ff", "dd", "Ff", "FF", "fF"])
-@pytest.mark.parametrize(("phases", "size"), [(512, 1 << 14), (12, 1 << 14), (512, 64)])
-def test_rates(up, down, dtype, h_dtype, phases, size, monkeypatch):
+@pytest.mark.parametrize(
+    ("fastest", "phases", "size"),
+    [(rational, 512, 1 << 14), (rational, 12, 1 << 14), (rational, 512, 64), (sparse, 1, 1), (columns, 1, 1)],
+)
+def test_rates(up, down, dtype, h_dtype, fastest, phases, size, monkeypatch):
     """Against SciPy: signals along both axes, alone and beside others, at once and in blocks of phases and periods."""
     monkeypatch.setattr(rational, "BLOCK_OF_PHASES", phases)
     monkeypatch.setattr(rational, "BLOCK_SIZE", size)
-    rational._problem.cache_clear()
-    if phases == 512:  # as if no call were small
-        monkeypatch.setattr(sparse, "SMALL_WORK", 0)
-        monkeypatch.setattr(sparse, "WORK_OF_SAMPLE", 0)
+    for module in (rational, sparse, columns):
+        monkeypatch.setattr(module, "cost", lambda *_, is_fastest=module is fastest: 0 if is_fastest else 1e9)
+    polyphase._call.cache_clear()
+    polyphase._call_side_by_side.cache_clear()
     rng = np.random.default_rng(up)
     for length, taps in ((1, 2), (70, 1), (130, max(up, down) - 1), (130, 3 * max(up, down) + 1)):
         x, h = random_values(rng, (length, 5), dtype), random_values(rng, (taps,), h_dtype)

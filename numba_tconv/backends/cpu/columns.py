@@ -6,14 +6,12 @@ Nothing is staged, transposed or interleaved: every row of the output is a sum o
 place. An item is a block of rows of one array (time, signal). Rows beyond the ends are all one row of zeros.
 """
 
-from functools import lru_cache
-
 import numpy as np
-from numba import literally, types
+from numba import literally
 
-from numba_tconv.backends.cpu import jit, threads
-from numba_tconv.backends.cpu.pack import Taps
-from numba_tconv.backends.cpu.sums import VECTORS, list_outputs, sum_outputs
+from numba_tconv.backends.cpu import jit
+from numba_tconv.backends.cpu.staging import zero_run
+from numba_tconv.backends.cpu.sums import VECTORS, Operands, kernel_arguments, list_outputs, sum_outputs
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.turns import take
 from numba_tconv.backends.cpu.vectors import address
@@ -28,17 +26,18 @@ BLOCK_OF_OUTPUTS = 128
 
 
 @jit.once
-def kernel(dtype):
-    """Return the compiled kernel `(x, taps, out, zeros, rows, problem, turns, worker)`.
+def kernel(dtype, parts):
+    """Return the compiled kernel `(x, taps, out, scratch, rows, problem, turns, worker)`, for taps of so many parts.
 
-    x and out are (array, time, lane).
+    x and out are (array, 1, time, lane).
     """
     lanes, vectors = host().lanes(dtype.itemsize), host().pair_vectors
 
-    def run(x, taps, out, zeros, rows, problem, turns, worker):
+    def run(x, taps, out, scratch, rows, problem, turns, worker):
         up, down, n_taps = problem[UP], problem[DOWN], problem[TAPS]
-        columns = x.shape[2]
-        table = worker * problem[ROWS]
+        columns = x.shape[3]
+        table, zeros = worker * problem[ROWS], worker * columns
+        zero_run(scratch, zeros, columns)
         index = take(turns)
         while index < problem[ITEMS]:
             n, block = divmod(index, problem[BLOCKS])
@@ -47,24 +46,21 @@ def kernel(dtype):
             i_from = (problem[LEFT] + down * first) // up - n_taps + 1
             i_to = (problem[LEFT] + down * (last - 1)) // up + 1
             for i in range(i_from, i_to):
-                row = address(x) + n * x.strides[0] + i * x.strides[1]
-                rows[table + i - i_from] = row if 0 <= i < problem[LENGTH] else address(zeros)
+                row = address(x) + n * x.strides[0] + i * x.strides[2]
+                is_inside = 0 <= i < problem[LENGTH]
+                rows[table + i - i_from] = row if is_inside else address(scratch) + zeros * scratch.itemsize
             places = table + i_to - i_from
             list_outputs(rows, places, problem[LEFT] + down * first, down, up, last - first, i_from)
-            target = address(out) + n * out.strides[0] + first * out.strides[1]
+            target = address(out) + n * out.strides[0] + first * out.strides[2]
             for start in range(0, columns, VECTORS * lanes):
                 sum_outputs(
-                    rows, places, last - first, table, (1, 1, 1), taps, 0, n_taps, problem[PHASES], target,
-                    out.strides[1], start, min(columns, start + VECTORS * lanes), literally(vectors), literally(lanes),
+                    rows, places, last - first, table, (1, 1, 1), taps, 0, parts * parts, n_taps, problem[PHASES],
+                    target, out.strides[2], start, min(columns, start + VECTORS * lanes), literally(parts),
+                    literally(vectors), literally(lanes),
                 )  # fmt: skip
             index = take(turns)
 
-    flat, integers = jit.array(dtype, 1, readonly=True), jit.array(np.int64, 1)
-    arguments = (
-        jit.array(dtype, 3, "A", readonly=True), flat, jit.array(dtype, 3, "A"), flat,
-        integers, jit.array(np.int64, 1, readonly=True), integers, types.int64,
-    )  # fmt: skip
-    return jit.compile_kernel(run, arguments)
+    return jit.compile_kernel(run, kernel_arguments(dtype))
 
 
 def serves(array: np.ndarray, dtype: np.dtype) -> bool:
@@ -74,9 +70,15 @@ def serves(array: np.ndarray, dtype: np.dtype) -> bool:
     return is_plain and numbers >= host().lanes(dtype.itemsize)
 
 
-@lru_cache(maxsize=4096)
-def _problem(change: RateChange, arrays: int, n_workers: int) -> np.ndarray:
-    """Return the kernel's integers."""
+def cost(change: RateChange, operands: Operands, lanes: int) -> float:
+    """Return about how long a call takes for channels side by side, as `polyphase.py` compares it."""
+    vectors = operands.batch * -(-operands.channels * operands.x_parts // lanes)
+    of_output = vectors * (1.65 + 0.32 * change.taps_per_phase * operands.sets)
+    return 1600 + 8 * (change.taps_per_phase + change.output_length) + change.output_length * of_output
+
+
+def problem(change: RateChange, arrays: int, columns: int, n_workers: int) -> tuple[np.ndarray, int, int]:
+    """Return the kernel's integers, and for one worker the numbers of scratch and the rows of its table."""
     # At least four items for each worker.
     share = -(-change.output_length * arrays // (4 * n_workers))
     outputs_of_item = max(1, min(BLOCK_OF_OUTPUTS, share, change.output_length))
@@ -94,14 +96,4 @@ def _problem(change: RateChange, arrays: int, n_workers: int) -> np.ndarray:
         PHASES: change.phases,
         ROWS: (outputs_of_item - 1) * change.down // change.up + 1 + change.taps_per_phase + 2 * outputs_of_item,
     }
-    return np.array([values[k] for k in range(len(values))], np.int64)
-
-
-def change_rate(change: RateChange, x: np.ndarray, taps: Taps, out: np.ndarray) -> None:
-    """Write `x` (array, time, signal) at the new rate to `out`, what `serves`; one filter of real taps for all."""
-    dtype = taps.numbers.dtype
-    x, out = x.view(dtype), out.view(dtype)  # under real taps the halves of complex numbers are signals of their own
-    n_workers = threads.workers(out.size * change.taps_per_phase)
-    numbers = _problem(change, x.shape[0], n_workers)
-    zeros, rows = np.zeros(x.shape[2], dtype), np.empty(numbers[ROWS] * n_workers, np.int64)
-    threads.launch(kernel(dtype), (x, taps.numbers, out, zeros, rows, numbers), n_workers)
+    return np.array([values[k] for k in range(len(values))], np.int64), columns, values[ROWS]

@@ -6,7 +6,6 @@ stand one behind the other.
 """
 
 from functools import cached_property, lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from numba import literally, types
@@ -225,32 +224,21 @@ class Packed:
         return flat_real(self._layout, self._weight)
 
 
-class Taps(NamedTuple):
-    """The taps of a change of rate, `numbers[bank][set][phase][tap][part]`, flat.
+def pack_phases(h: np.ndarray, up: int, dtype: np.dtype, x_parts: int) -> np.ndarray:
+    """Return the filters `h` (bank, tap) by phases of `up`: `[bank][phase][tap][part][set]`, flat, in `dtype`.
 
-    Complex taps are two sets, one for the real half of the output and one for the imaginary; with a complex input each
-    tap then has two parts, the imaginary first.
+    Complex taps are two sets, one for the real half of the output and one for the imaginary; for inputs of two parts
+    each tap then has two parts, the imaginary first.
     """
-
-    numbers: np.ndarray
-    banks: int
-    sets: int
-    reduced: int
-
-
-def pack_phases(h: np.ndarray, up: int, dtype: np.dtype, x_parts: int) -> Taps:
-    """Return the filters `h` (bank, tap) by phases of `up`, for inputs of one or two parts; computed in `dtype`."""
     banks, size = h.shape
-    if h.dtype.kind != "c":
-        parts = h[:, None, None]
-    elif x_parts == 1:
-        parts = np.stack([h.real, h.imag], axis=1)[:, :, None]
-    else:
-        parts = np.stack([np.stack([-h.imag, h.real], axis=1), np.stack([h.real, h.imag], axis=1)], axis=1)
-    sets, reduced = parts.shape[1:3]
     # With more phases than taps, those without a tap take no room.
     phases, taps = min(up, size), -(-size // up)
-    filled = np.zeros((banks, sets, reduced, taps * phases), dtype)
-    filled[..., :size] = parts
-    numbers = filled.reshape(banks, sets, reduced, taps, phases).transpose(0, 1, 4, 3, 2)
-    return Taps(np.ascontiguousarray(numbers).reshape(-1), banks, sets, reduced)
+    if h.dtype.kind != "c":
+        filled = np.zeros((banks, taps * phases), dtype)
+        filled[:, :size] = h
+        return filled.reshape(banks, taps, phases).swapaxes(1, 2).reshape(-1)
+    filled = np.zeros((banks, taps * phases, x_parts, 2), dtype)
+    filled[:, :size, -1, 0], filled[:, :size, -1, 1] = h.real, h.imag
+    if x_parts == 2:
+        filled[:, :size, 0, 0], filled[:, :size, 0, 1] = -h.imag, h.real
+    return filled.reshape(banks, taps, phases, x_parts, 2).swapaxes(1, 2).reshape(-1)

@@ -2,117 +2,234 @@
 
 The one way into the CPU backend for the signal face. Whatever the kernel, every output is the same chain of
 multiply-adds, from the newest sample to the oldest: so its bits do not depend on which kernel has computed it, nor on
-what else was computed with it.
+what else was computed with it. What is worked out here for shapes is kept, so that a second call pays a dictionary
+look-up.
 """
 
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property, lru_cache, partial
+from math import prod
 
 import numpy as np
 
-from numba_tconv.backends.cpu import columns, rational, sparse, turning
+from numba_tconv.backends.cpu import columns, rational, sparse, threads, turning
 from numba_tconv.backends.cpu.forward import forward
 from numba_tconv.backends.cpu.layout import Layout, plan_layout
-from numba_tconv.backends.cpu.pack import Packed, Taps, pack_phases
-from numba_tconv.backends.cpu.staging import part_dtype
+from numba_tconv.backends.cpu.pack import Packed, pack_phases
+from numba_tconv.backends.cpu.staging import in_parts, part_dtype
+from numba_tconv.backends.cpu.sums import Operands
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.geometry import RateChange, rate_change, window
 
-# Lanes run along the periods of a signal. Where they are fewer than fill a few vectors, lanes run along the signals:
-# copies, but 1,000 signals of 250 samples at 160/147 took 3.2 ms and take 0.2, at 25/36 1.2 and 0.3. The measure is
-# periods times the square of a number's bytes: of float64 a vector holds half as many, and copies are twice as long.
-SHORT = 1536
+
+@dataclass(frozen=True, eq=False)
+class _Filters:
+    """What filters are, without their numbers. Equal by identity: made once."""
+
+    dtype: np.dtype
+    banks: int
+    size: int
+    up: int
+    down: int
+    x_parts: int
+    is_complex: bool
+
+    @cached_property
+    def x_dtype(self) -> np.dtype:
+        """The dtype of signals."""
+        return self.dtype if self.x_parts == 1 else np.result_type(self.dtype, np.complex64)
+
+    @cached_property
+    def out_parts(self) -> int:
+        """2 where results are complex, else 1."""
+        return max(self.x_parts, 1 + self.is_complex)
+
+    @cached_property
+    def is_like_out(self) -> bool:
+        """Whether results have the dtype of the signals."""
+        return self.x_parts == self.out_parts
+
+    def operands(self, signals: Sequence[int], x_strides: Sequence[int], out_strides: Sequence[int]) -> Operands:
+        """Return the `Operands` of signals (batch, channel, time)."""
+        sets, reduced = (2, self.x_parts) if self.is_complex else (1, 1)
+        plain = (
+            strides[2] == parts * self.dtype.itemsize and not any(step % self.dtype.itemsize for step in strides)
+            for strides, parts in ((x_strides, self.x_parts), (out_strides, self.out_parts))
+        )
+        batch, channels = signals
+        return Operands(batch, channels, self.x_parts, self.out_parts, self.banks, sets, reduced, *plain)
+
+
+_filters = lru_cache(maxsize=4096)(_Filters)
 
 
 @lru_cache(maxsize=4096)
-def _layout(dtype: np.dtype, banks: int, size: int, up: int, x_parts: int, is_complex: bool) -> Layout:
+def _layout(filters: _Filters) -> Layout:
     """Return the layout of filters one for each channel."""
     return plan_layout(
-        dtype, groups=banks, channels=1, filters=1, filter_size=size, stride=up, dilation=1, x_parts=x_parts,
-        weight_parts=2 if is_complex else 1,
+        filters.dtype, groups=filters.banks, channels=1, filters=1, filter_size=filters.size, stride=filters.up,
+        dilation=1, x_parts=filters.x_parts, weight_parts=2 if filters.is_complex else 1,
     )  # fmt: skip
 
 
-def _are_short(change: RateChange, x: np.ndarray, out: np.ndarray) -> bool:
-    """Whether the signals (signal, 1, time) are many, and have so few periods that lanes should run along signals."""
-    periods = change.output_length / change.outputs_per_period
-    numbers = out.shape[0] * out.itemsize // out.real.itemsize
-    return (
-        periods * out.real.itemsize**2 < SHORT
-        and numbers >= host().lanes(out.real.itemsize)
-        and x.dtype == out.dtype
-        and max(x.nbytes, out.nbytes) <= turning.MOST_BYTES
+class Call:
+    """All of a call that its shapes decide: the kernel, its multiply-adds, its integers for some workers."""
+
+    def __init__(
+        self, kernel: Callable, dtype: np.dtype, work: int, problem: Callable[[int], tuple[np.ndarray, int, int]]
+    ) -> None:
+        self._kernel, self._dtype, self._work = kernel, dtype, work
+        self._split = cache(problem)  # n_workers -> integers, numbers of scratch and places of a table for each worker
+
+    def launch(self, x: np.ndarray, taps: np.ndarray, out: np.ndarray) -> None:
+        """Run the kernel on arrays of four axes, of real numbers."""
+        n_workers = threads.workers(self._work)
+        integers, numbers, places = self._split(n_workers)
+        scratch, table = np.empty(numbers * n_workers, self._dtype), np.empty(places * n_workers, np.int64)
+        threads.launch(self._kernel, (x, taps, out, scratch, table, integers), n_workers)
+
+    def run(self, x: np.ndarray, taps: np.ndarray, out: np.ndarray) -> None:
+        """Compute `out` (batch, channel, time)."""
+        self.launch(in_parts(x), taps, in_parts(out))
+
+    def run_columns(self, x: np.ndarray, taps: np.ndarray, out: np.ndarray) -> None:
+        """Compute `out` (array, time, signal) of signals side by side; the parts of complex ones are lanes as well."""
+        self.launch(x.view(self._dtype)[:, None], taps, out.view(self._dtype)[:, None])
+
+
+class TurnedCall:
+    """A call of columns for signals (signal, 1, time) one behind the other: of copies, where they lie side by side."""
+
+    def __init__(self, call: Call, *, is_turned: bool, turns_back: bool) -> None:
+        self._call, self._is_turned, self._turns_back = call, is_turned, turns_back
+
+    def run(self, x: np.ndarray, taps: np.ndarray, out: np.ndarray) -> None:
+        """Compute `out` of arrays of these shapes."""
+        x, out = x.transpose(1, 2, 0), out.transpose(1, 2, 0)
+        beside = turning.turned(x) if self._is_turned else np.ascontiguousarray(x)
+        target = turning.room(out.shape, out.dtype) if self._turns_back else np.empty(out.shape, out.dtype)
+        self._call.run_columns(beside, taps, target)
+        if self._turns_back:
+            turning.turn_back(target, out)
+        else:
+            out[...] = target
+
+
+def _columns_call(filters: _Filters, change: RateChange, arrays: int, signals: int) -> Call:
+    """Return the call for arrays (array, time, signal)."""
+    parts, lanes = 1 + filters.is_complex, signals * filters.x_parts
+    work = arrays * change.output_length * lanes * change.taps_per_phase * parts
+    kernel = columns.kernel(filters.dtype, parts)
+    return Call(kernel, filters.dtype, work, partial(columns.problem, change, arrays, lanes))
+
+
+def _sparse_call(filters: _Filters, change: RateChange, operands: Operands) -> Call:
+    """Return the call that sums number by number."""
+    work, kernel = sparse.work(change, operands), sparse.kernel(filters.dtype, operands.sets, operands.reduced)
+    return Call(kernel, filters.dtype, work, partial(sparse.problem, change, operands))
+
+
+Key = tuple[tuple[int, int, int], tuple[int, int, int]]  # an array's shape and strides
+
+
+def _cost_of_copy(shape: tuple[int, int, int], strides: tuple[int, int, int], dtype: np.dtype) -> float:
+    """Return about how long it takes to copy an array so that other axes lie side by side."""
+    launch, of_byte = (5000, 0.09) if turning.serves(shape, strides, dtype) else (400, 0.06)
+    return launch + of_byte * prod(shape) * dtype.itemsize
+
+
+@lru_cache(maxsize=4096)
+def _call(filters: _Filters, left: int, x: Key, out: Key) -> Call | TurnedCall:
+    """Choose what takes the least time for signals (batch, channel, time).
+
+    Each kernel says how many nanoseconds one core takes, fitted to 2,800 random calls in four dtypes (a Xeon). Of all
+    of these, the choice takes 1.007 times as long as the best one would.
+    """
+    (x_shape, x_strides), (out_shape, out_strides) = x, out
+    change = rate_change(x_shape[2], filters.size, filters.up, filters.down, left, out_shape[2])
+    operands = filters.operands(out_shape[:2], x_strides, out_strides)
+    lanes = host().lanes(filters.dtype.itemsize)
+    costs = {sparse: sparse.cost(change, operands), rational: rational.cost(change, operands, lanes)}
+    turned = [((1, shape[2], shape[0]), (0, strides[2], strides[0]), filters.x_dtype) for shape, strides in (x, out)]
+    is_shared = filters.banks == x_shape[1] == 1 and filters.is_like_out
+    is_small = all(prod(shape) * dtype.itemsize <= turning.MOST_BYTES for shape, _, dtype in turned)
+    if is_shared and is_small and x_shape[0] * filters.x_parts >= lanes:
+        side_by_side = operands._replace(batch=1, channels=x_shape[0])
+        costs[columns] = columns.cost(change, side_by_side, lanes) + sum(_cost_of_copy(*array) for array in turned)
+    path = min(costs, key=lambda module: costs[module])
+    if path is sparse:
+        return _sparse_call(filters, change, operands)
+    if path is columns:
+        call = _columns_call(filters, change, 1, x_shape[0])
+        return TurnedCall(call, is_turned=turning.serves(*turned[0]), turns_back=turning.serves(*turned[1]))
+    return Call(
+        rational.kernel(filters.dtype),
+        filters.dtype,
+        rational.work(change, operands),
+        partial(rational.problem, change, operands, lanes),
     )
+
+
+@lru_cache(maxsize=4096)
+def _call_side_by_side(filters: _Filters, left: int, x: Key, out: Key) -> tuple[Call, bool]:
+    """Return the call for signals side by side (array, time, signal), and whether it takes them as columns."""
+    (arrays, length, signals), _ = x
+    change = rate_change(length, filters.size, filters.up, filters.down, left, out[0][1])
+    (x_n, x_t, x_s), (out_n, out_t, out_s) = x[1], out[1]
+    operands = filters.operands((arrays, signals), (x_n, x_s, x_t), (out_n, out_s, out_t))
+    lanes = host().lanes(filters.dtype.itemsize)
+    if sparse.cost(change, operands) < columns.cost(change, operands, lanes):
+        return _sparse_call(filters, change, operands), False
+    return _columns_call(filters, change, arrays, signals), True
 
 
 class Bank:
     """Filters (bank, tap) between two rates, packed for real or complex inputs and results of a `dtype`."""
 
     def __init__(self, h: np.ndarray, up: int, down: int, dtype: np.dtype, *, is_complex: bool) -> None:
-        dtype = part_dtype(dtype)
-        self.up, self.down, self.size = up, down, h.shape[1]
-        self._dtype, self._h, self._parts = dtype, h, 2 if is_complex else 1
-        self._chars = dtype.char + np.result_type(dtype, np.complex64).char  # what is not converted
+        self._filters = _filters(part_dtype(dtype), *h.shape, up, down, 1 + is_complex, h.dtype.kind == "c")
+        self._h = h
         self._fir: tuple[Layout, Packed] | None = None
         if down == 1:
-            layout = _layout(dtype, *h.shape, up, self._parts, h.dtype.kind == "c")
+            layout = _layout(self._filters)
             if layout.is_fir:
                 self._fir = layout, Packed(layout, h[:, None])
-        self._phases: Taps | None = None
 
-    def _taps(self) -> Taps:
-        if self._phases is None:
-            self._phases = pack_phases(self._h, self.up, self._dtype, self._parts)
-        return self._phases
+    @cached_property
+    def _taps(self) -> np.ndarray:
+        """The filters by phases."""
+        return pack_phases(self._h, self._filters.up, self._filters.dtype, self._filters.x_parts)
 
     def run(self, x: np.ndarray, left: int, out: np.ndarray) -> None:
         """Write the outputs at `left`, `left + down`, ... of the full one to `out`.
 
         x and out are (batch, channel, time), out not empty; one filter is for all channels, several are one for each.
         """
-        if x.dtype.char not in self._chars:
+        filters = self._filters
+        if x.dtype is not filters.x_dtype and x.dtype != filters.x_dtype:
             # One pass more; kernels for every dtype would be compiled for a second each.
-            x = x.astype(np.result_type(self._dtype, np.complex64) if x.dtype.kind == "c" else self._dtype)
-        length, count = x.shape[2], out.shape[2]
+            x = x.astype(filters.x_dtype)
         if self._fir:
             layout, packed = self._fir
-            forward(layout, window(length, self.size, self.up, 1, left, count), x, packed, layout.zero_bias, out)
+            shape = window(x.shape[2], filters.size, filters.up, 1, left, out.shape[2])
+            forward(layout, shape, x, packed, layout.zero_bias, out)
         else:
-            change, taps = rate_change(length, self.size, self.up, self.down, left, count), self._taps()
-            is_shared = self._h.shape[0] == x.shape[1] == 1 and self._h.dtype.kind != "c"
-            if sparse.serves_small(change, taps, x.shape[0] * x.shape[1]):
-                sparse.change_rate(change, x, taps, out)
-            elif is_shared and _are_short(change, x, out):
-                self._run_turned(change, x[:, 0].T, out[:, 0].T)
-            elif sparse.serves(change, taps):
-                sparse.change_rate(change, x, taps, out)
-            else:
-                rational.change_rate(change, x, taps, out)
-
-    def _run_turned(self, change: RateChange, x: np.ndarray, out: np.ndarray) -> None:
-        """`run_columns` for an array (time, signal) with time side by side, by way of copies."""
-        beside = turning.turned(x[None])
-        if beside.strides[2] != beside.itemsize:
-            beside = np.ascontiguousarray(beside)
-        shape = 1, *out.shape
-        is_turned_back = turning.serves(shape, (0, *out.strides), out.dtype)
-        result = turning.room(shape, out.dtype) if is_turned_back else np.empty(shape, out.dtype)
-        columns.change_rate(change, beside, self._taps(), result)
-        if is_turned_back:
-            turning.turn_back(result, out[None])
-        else:
-            out[...] = result[0]
+            call = _call(filters, left, (x.shape, x.strides), (out.shape, out.strides))
+            call.run(x, self._taps, out)
 
     def run_columns(self, x: np.ndarray, left: int, out: np.ndarray) -> bool:
-        """`run` for arrays (array, time, signal) and one filter of real taps.
+        """`run` for arrays (array, time, signal) and one filter.
 
-        Returns False, with nothing done, where that is not so or the signals side by side do not fill a vector.
+        Returns False, with nothing done, where the signals side by side do not fill a vector.
         """
-        if self._h.dtype.kind == "c" or not columns.serves(out, self._dtype):
+        filters = self._filters
+        if not (filters.is_like_out and columns.serves(out, filters.dtype)):
             return False
         x = np.ascontiguousarray(x, out.dtype)
-        change = rate_change(x.shape[1], self.size, self.up, self.down, left, out.shape[1])
-        if sparse.serves_small(change, self._taps(), x.shape[0] * x.shape[2]):
-            sparse.change_rate(change, x.swapaxes(1, 2), self._taps(), out.swapaxes(1, 2))
+        call, takes_columns = _call_side_by_side(filters, left, (x.shape, x.strides), (out.shape, out.strides))
+        if takes_columns:
+            call.run_columns(x, self._taps, out)
         else:
-            columns.change_rate(change, x, self._taps(), out)
+            call.run(x.swapaxes(1, 2), self._taps, out.swapaxes(1, 2))
         return True

@@ -8,16 +8,13 @@ apart, so that what a phase needs for neighbouring periods stands side by side; 
 that are not kept are not computed, and no rate needs more memory than a block.
 """
 
-from functools import lru_cache
-
 import numpy as np
-from numba import literally, types
+from numba import literally
 
-from numba_tconv.backends.cpu import jit, threads
+from numba_tconv.backends.cpu import jit
 from numba_tconv.backends.cpu.moves import MOST_WOVEN, deinterleave, interleave, prefetch_run, transpose
-from numba_tconv.backends.cpu.pack import Taps
-from numba_tconv.backends.cpu.staging import in_parts, put, stage_every
-from numba_tconv.backends.cpu.sums import VECTORS, list_outputs, sum_outputs
+from numba_tconv.backends.cpu.staging import put, stage_every
+from numba_tconv.backends.cpu.sums import VECTORS, Operands, kernel_arguments, list_outputs, sum_outputs
 from numba_tconv.backends.cpu.target import LINE_OF_CACHE, host
 from numba_tconv.backends.cpu.turns import take
 from numba_tconv.backends.cpu.vectors import address
@@ -178,24 +175,19 @@ def kernel(dtype):
                     for part in range(out_unit):
                         # Real taps take each part of the input by itself, complex ones all of them in turn.
                         origin = table + (part if sets == 1 else x_unit - 1)
-                        tap_set = c % problem[BANKS] * sets + part % sets
+                        h = c % problem[BANKS] * problem[PHASES] * count * sets
                         sum_outputs(
-                            rows, outputs, phases, origin, units, taps, tap_set * problem[PHASES] * count, count,
+                            rows, outputs, phases, origin, units, taps, h + part % sets, sets, count,
                             problem[PHASES], address(scratch) + (sums + part * problem[SUM_ROW]) * itemsize,
                             out_unit * problem[SUM_ROW] * itemsize, start, min(padded, start + VECTORS * lanes),
-                            literally(vectors), literally(lanes),
+                            1, literally(vectors), literally(lanes),
                         )  # fmt: skip
                 _store(
                     out, scratch, sums, problem, out_start, period, periods, first_phase, phases, literally(lanes)
                 )  # fmt: skip
             index = take(turns)
 
-    arguments = (
-        jit.array(dtype, 4, "A", readonly=True), jit.array(dtype, 1, readonly=True), jit.array(dtype, 4, "A"),
-        jit.array(dtype, 1), jit.array(np.int64, 1), jit.array(np.int64, 1, readonly=True), jit.array(np.int64, 1),
-        types.int64,
-    )  # fmt: skip
-    return jit.compile_kernel(run, arguments)
+    return jit.compile_kernel(run, kernel_arguments(dtype))
 
 
 def _repeats(change: RateChange, units: tuple[int, int], lanes: int) -> int:
@@ -215,21 +207,41 @@ def _repeats(change: RateChange, units: tuple[int, int], lanes: int) -> int:
     return 1
 
 
-@lru_cache(maxsize=4096)
-def _problem(
-    change: RateChange, signals: int, units: tuple[int, int], kind: tuple[int, int, int], lanes: int, n_workers: int, *,
-    is_plain_x: bool, is_plain_out: bool,
-) -> tuple[np.ndarray, int, int]:  # fmt: skip
+def _periods(change: RateChange, operands: Operands, lanes: int) -> tuple[int, int, int, int]:
+    """Return the outputs and inputs of a period as it is taken, its phases, and how many periods there are."""
+    repeats = _repeats(change, (operands.x_parts, operands.out_parts), lanes)
+    period = repeats * change.outputs_per_period
+    return (
+        period, repeats * change.inputs_per_period, min(period, change.output_length),
+        -(-change.output_length // period),
+    )  # fmt: skip
+
+
+def _reach(change: RateChange, phases: int) -> int:
+    """Return how many samples so many phases see."""
+    # One more than they span, because they may begin anywhere between two samples.
+    return (phases - 1) * change.down // change.up + 1 + change.taps_per_phase
+
+
+def cost(change: RateChange, operands: Operands, lanes: int) -> float:
+    """Return about how long a call takes, as `polyphase.py` compares it."""
+    _, step, phases, periods = _periods(change, operands, lanes)
+    reach, vectors = _reach(change, phases), -(-periods // lanes)
+    listed = 3.5 * (reach * operands.x_parts + 2 * phases)
+    staged = min(reach, step) * operands.x_parts * (10 + 0.27 * vectors * lanes)
+    summed = 0.38 * vectors * change.taps_per_phase * operands.reduced
+    stored = 5.7 + 0.27 * vectors * lanes
+    of_signal = 77 + listed + staged + phases * operands.out_parts * (summed + stored)
+    return 1400 + operands.batch * operands.channels * of_signal
+
+
+def problem(change: RateChange, operands: Operands, lanes: int, n_workers: int) -> tuple[np.ndarray, int, int]:
     """Return the kernel's integers as an array, and for one worker the numbers of scratch and the rows of its table."""
-    (x_unit, out_unit), (banks, sets, reduced) = units, kind
-    repeats = _repeats(change, units, lanes)
-    period, step = repeats * change.outputs_per_period, repeats * change.inputs_per_period
-    phases = min(period, change.output_length)
+    signals, x_unit, out_unit = operands.batch * operands.channels, operands.x_parts, operands.out_parts
+    period, step, phases, periods = _periods(change, operands, lanes)
     phases_of_item = min(phases, BLOCK_OF_PHASES)
     phase_blocks = -(-phases // phases_of_item)
-    periods = -(-change.output_length // period)
-    # One sample more than the phases span, because they may begin anywhere between two samples.
-    reach = (phases_of_item - 1) * change.down // change.up + 1 + change.taps_per_phase
+    reach = _reach(change, phases_of_item)
     planes = min(reach, step) * x_unit
     # At least four items for each worker, where that leaves a tile to each: the sums of one vector wait for each other,
     # and 10,000 samples at 147/160 took 64 us in four items of one or two vectors, 50 in one.
@@ -255,9 +267,9 @@ def _problem(
         PERIODS_OF_BLOCK: block,
         X_UNIT: x_unit,
         OUT_UNIT: out_unit,
-        BANKS: banks,
-        SETS: sets,
-        REDUCED: reduced,
+        BANKS: operands.banks,
+        SETS: operands.sets,
+        REDUCED: operands.reduced,
         UP: change.up,
         DOWN: change.down,
         LEFT: change.left,
@@ -274,32 +286,13 @@ def _problem(
         STAGE: stage,
         ROWS: x_unit * reach + 2 * phases_of_item,
         SCRATCH: stage + planes * plane_row + 16,
-        IS_PLAIN_X: is_plain_x,
-        IS_PLAIN_OUT: is_plain_out,
+        IS_PLAIN_X: operands.is_plain_x,
+        IS_PLAIN_OUT: operands.is_plain_out,
     }
     return np.array([int(values[k]) for k in range(len(values))], np.int64), values[SCRATCH], values[ROWS]
 
 
-def change_rate(change: RateChange, x: np.ndarray, taps: Taps, out: np.ndarray) -> None:
-    """Write `x` (batch, channel, time) at the new rate to `out`.
-
-    Any strides; the dtype is that of the taps, or the complex one of that precision.
-    """
-    dtype = taps.numbers.dtype
-    is_plain_x, is_plain_out = _is_plain(x, dtype), _is_plain(out, dtype)
-    x, out = in_parts(x), in_parts(out)
-    signals, units = out.shape[0] * out.shape[1], (x.shape[3], out.shape[3])
-    work_of_signal = out.shape[3] * change.output_length * change.taps_per_phase * taps.reduced
-    n_workers = threads.workers(signals * (WORK_OF_SIGNAL + work_of_signal))
-    numbers, scratch, rows = _problem(
-        change, signals, units, taps[1:], host().lanes(dtype.itemsize), n_workers,
-        is_plain_x=is_plain_x, is_plain_out=is_plain_out,
-    )  # fmt: skip
-    arrays = np.empty(scratch * n_workers, dtype), np.empty(rows * n_workers, np.int64), numbers
-    threads.launch(kernel(dtype), (x, taps.numbers, out, *arrays), n_workers)
-
-
-def _is_plain(array: np.ndarray, dtype: np.dtype) -> bool:
-    """Whether time is contiguous."""
-    n, c, t = array.strides
-    return t == array.itemsize and not (n % dtype.itemsize or c % dtype.itemsize)
+def work(change: RateChange, operands: Operands) -> int:
+    """Return the multiply-adds of a call."""
+    of_signal = operands.out_parts * change.output_length * change.taps_per_phase * operands.reduced
+    return operands.batch * operands.channels * (WORK_OF_SIGNAL + of_signal)

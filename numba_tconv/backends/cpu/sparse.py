@@ -6,84 +6,120 @@ Nothing is set up, no sample is staged that no output sees, and no lane is left 
 8/147, of which 30 outputs are kept: 3.3 ms with the lanes of `rational.py`, 0.13 so.
 """
 
-from functools import lru_cache
-
 import numpy as np
-from numba import types
 
-from numba_tconv.backends.cpu import jit, threads
-from numba_tconv.backends.cpu.pack import Taps
-from numba_tconv.backends.cpu.staging import in_parts, read
+from numba_tconv.backends.cpu import jit
+from numba_tconv.backends.cpu.staging import read
+from numba_tconv.backends.cpu.sums import Operands, kernel_arguments
 from numba_tconv.backends.cpu.tile import multiply_add
 from numba_tconv.backends.cpu.turns import take
 from numba_tconv.geometry import RateChange
 
-# Of an output, multiply-adds that take as long as finding it; of a sample that `rational.py` stages for a period.
-WORK_OF_OUTPUT, WORK_OF_SAMPLE = 4, 24
-# Of a call for which nothing else is worth its set-up: 100 samples at 3/7, 10 taps, take 6.2 us, with lanes 8.7.
-SMALL_WORK = 1 << 12
-# Multiply-adds of vectors in the time of one.
+# Multiply-adds of vectors in a nanosecond.
 LANES = 16
 
 (
-    ITEMS, SIGNALS, SIGNALS_OF_ITEM, BANKS, SETS, REDUCED, UP, DOWN, LEFT, LENGTH, OUTPUT_LENGTH, TAPS, PHASES,
-) = range(13)  # fmt: skip
+    ITEMS, SIGNALS, SIGNALS_OF_ITEM, BANKS, UP, DOWN, LEFT, LENGTH, OUTPUT_LENGTH, TAPS, PHASES,
+) = range(11)  # fmt: skip
+
+
+@jit.helper
+def _next_sum(problem, q_step, r_step, tap, tap_step, newest, step, place):
+    """Return (first tap, where its sample lies, how many taps meet samples) of an output, and the next one's place.
+
+    Taps are `tap_step` numbers behind each other from `tap` on, samples `step` bytes from `newest` on, where sample 0
+    lies. A place is `q, r` of the formula.
+    """
+    (q, r), n_taps = place, problem[TAPS]
+    begin, end = max(0, q - problem[LENGTH] + 1), min(n_taps, q + 1) if r < problem[PHASES] else 0
+    q_next, r_next = q + q_step, r + r_step
+    if r_next >= problem[UP]:
+        q_next, r_next = q_next + 1, r_next - problem[UP]
+    return (tap + (r * n_taps + begin) * tap_step, newest + (q - begin) * step, end - begin), (q_next, r_next)
+
+
+@jit.helper
+def _add(total, begin, end, x, taps, terms, sets, reduced):
+    """Add the products of some taps of a sum and their samples, part by part."""
+    for k in range(begin, end):
+        for part in range(reduced):
+            sample = read(x, terms[1] - k * x.strides[2] - part * x.strides[3])
+            total = multiply_add(taps[terms[0] + (k * reduced + part) * sets], sample, total)
+    return total
+
+
+@jit.helper
+def _four_sums(x, taps, a, b, c, d, sets, reduced):
+    """Return four sums at a time: each step of one waits for the step before.
+
+    600 samples by 1/10, 200 taps, took 33 us one by one, and take 8 so.
+    """
+    sum_a = sum_b = sum_c = sum_d = taps.dtype.type(0)
+    common = max(0, min(a[2], b[2], c[2], d[2]))
+    for k in range(common):
+        sum_a = _add(sum_a, k, k + 1, x, taps, a, sets, reduced)
+        sum_b = _add(sum_b, k, k + 1, x, taps, b, sets, reduced)
+        sum_c = _add(sum_c, k, k + 1, x, taps, c, sets, reduced)
+        sum_d = _add(sum_d, k, k + 1, x, taps, d, sets, reduced)
+    return (
+        _add(sum_a, common, a[2], x, taps, a, sets, reduced), _add(sum_b, common, b[2], x, taps, b, sets, reduced),
+        _add(sum_c, common, c[2], x, taps, c, sets, reduced), _add(sum_d, common, d[2], x, taps, d, sets, reduced),
+    )  # fmt: skip
 
 
 @jit.once
-def kernel(dtype):
-    """Return the compiled kernel `(x, taps, out, problem, turns, worker)`."""
+def kernel(dtype, sets, reduced):
+    """Return the compiled kernel `(x, taps, out, scratch, table, problem, turns, worker)` for such taps."""
 
-    # Four sums at a time, which need not wait for each other, from a table of places: 1.5 to 2.5 times as long.
-    def run(x, taps, out, problem, turns, worker):
-        up, n_taps, phases, length = problem[UP], problem[TAPS], problem[PHASES], problem[LENGTH]
-        sets, reduced = problem[SETS], problem[REDUCED]
-        q_step, r_step = divmod(problem[DOWN], up)
+    def run(x, taps, out, scratch, table, problem, turns, worker):
+        count, tap_step, step = problem[OUTPUT_LENGTH], sets * reduced, x.strides[2]
+        q_step, r_step = divmod(problem[DOWN], problem[UP])
         index = take(turns)
         while index < problem[ITEMS]:
             first = index * problem[SIGNALS_OF_ITEM]
             for signal in range(first, min(problem[SIGNALS], first + problem[SIGNALS_OF_ITEM])):
                 n, c = divmod(signal, out.shape[1])
-                start = n * x.strides[0] + c * x.strides[1]
                 for part in range(out.shape[3]):
-                    tap_set = c % problem[BANKS] * sets + part % sets
+                    tap = c % problem[BANKS] * problem[PHASES] * problem[TAPS] * tap_step + part % sets
                     # Real taps take each part of the input by itself, complex ones all of them in turn.
-                    newest = start + (part if sets == 1 else x.shape[3] - 1) * x.strides[3]
-                    q, r = divmod(problem[LEFT], up)
-                    for k in range(problem[OUTPUT_LENGTH]):
-                        total = out.dtype.type(0)
-                        if r < phases:
-                            h = (tap_set * phases + r) * n_taps * reduced
-                            for j in range(max(0, q - length + 1), min(n_taps, q + 1)):
-                                at = newest + (q - j) * x.strides[2]
-                                for i in range(reduced):
-                                    total = multiply_add(taps[h + j * reduced + i], read(x, at), total)
-                                    at -= x.strides[3]
-                        out[n, c, k, part] = total
-                        q, r = q + q_step, r + r_step
-                        if r >= up:
-                            q, r = q + 1, r - up
+                    newest = n * x.strides[0] + c * x.strides[1]
+                    newest += (part if sets == 1 else x.shape[3] - 1) * x.strides[3]
+                    place = divmod(problem[LEFT], problem[UP])
+                    for k in range(0, count, 4):
+                        s0, place = _next_sum(problem, q_step, r_step, tap, tap_step, newest, step, place)
+                        s1, place = _next_sum(problem, q_step, r_step, tap, tap_step, newest, step, place)
+                        s2, place = _next_sum(problem, q_step, r_step, tap, tap_step, newest, step, place)
+                        s3, place = _next_sum(problem, q_step, r_step, tap, tap_step, newest, step, place)
+                        sums = _four_sums(x, taps, s0, s1, s2, s3, sets, reduced)
+                        for i in range(min(4, count - k)):
+                            out[n, c, k + i, part] = sums[i]
             index = take(turns)
 
-    integers = jit.array(np.int64, 1)
-    arguments = (
-        jit.array(dtype, 4, "A", readonly=True), jit.array(dtype, 1, readonly=True), jit.array(dtype, 4, "A"),
-        jit.array(np.int64, 1, readonly=True), integers, types.int64,
-    )  # fmt: skip
-    return jit.compile_kernel(run, arguments)
+    return jit.compile_kernel(run, kernel_arguments(dtype))
 
 
-@lru_cache(maxsize=4096)
-def _problem(change: RateChange, signals: int, banks: int, sets: int, reduced: int, n_workers: int) -> np.ndarray:
-    """Return the kernel's integers."""
+def cost(change: RateChange, operands: Operands) -> float:
+    """Return about how long a call takes, as `polyphase.py` compares it."""
+    # Of a signal, how many taps meet a sample.
+    met = min(change.output_length * change.taps_per_phase, change.length * -(-change.filter_size // change.down))
+    of_part = 18 + 4.5 * change.output_length + 0.43 * met * operands.reduced
+    return 600 + operands.batch * operands.channels * operands.out_parts * of_part
+
+
+def work(change: RateChange, operands: Operands) -> int:
+    """Return the multiply-adds, of vectors, in the time of a call."""
+    return int(LANES * cost(change, operands))
+
+
+def problem(change: RateChange, operands: Operands, n_workers: int) -> tuple[np.ndarray, int, int]:
+    """Return the kernel's integers; it needs no scratch and no table."""
+    signals = operands.batch * operands.channels
     signals_of_item = -(-signals // (4 * n_workers))
     values = {
         ITEMS: -(-signals // signals_of_item),
         SIGNALS: signals,
         SIGNALS_OF_ITEM: signals_of_item,
-        BANKS: banks,
-        SETS: sets,
-        REDUCED: reduced,
+        BANKS: operands.banks,
         UP: change.up,
         DOWN: change.down,
         LEFT: change.left,
@@ -92,28 +128,4 @@ def _problem(change: RateChange, signals: int, banks: int, sets: int, reduced: i
         TAPS: change.taps_per_phase,
         PHASES: change.phases,
     }
-    return np.array([values[k] for k in range(len(values))], np.int64)
-
-
-def _work(change: RateChange, taps: Taps) -> int:
-    """Return the multiply-adds that a signal takes."""
-    return change.output_length * taps.sets * (WORK_OF_OUTPUT + change.taps_per_phase * taps.reduced)
-
-
-def serves_small(change: RateChange, taps: Taps, signals: int) -> bool:
-    """Whether a call for so many signals is so small that any other way takes longer to set up."""
-    return signals * _work(change, taps) <= SMALL_WORK
-
-
-def serves(change: RateChange, taps: Taps) -> bool:
-    """Whether so few outputs are kept that `rational.py` would stage for longer than this takes."""
-    return _work(change, taps) <= WORK_OF_SAMPLE * taps.reduced * min(change.inputs_per_period, change.length)
-
-
-def change_rate(change: RateChange, x: np.ndarray, taps: Taps, out: np.ndarray) -> None:
-    """Write `x` (batch, channel, time) at the new rate to `out`; strides and dtypes as of `rational.change_rate`."""
-    x, out = in_parts(x), in_parts(out)
-    signals = out.shape[0] * out.shape[1]
-    n_workers = threads.workers(LANES * signals * out.shape[3] * _work(change, taps))
-    integers = _problem(change, signals, *taps[1:], n_workers)
-    threads.launch(kernel(taps.numbers.dtype), (x, taps.numbers, out, integers), n_workers)
+    return np.array([values[k] for k in range(len(values))], np.int64), 0, 0

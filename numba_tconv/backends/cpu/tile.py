@@ -316,8 +316,11 @@ def fir_edge(typingctx, X, W, w0, counts, bias, b0, out, sums, first, last, S, l
 
 
 @intrinsic(prefer_literal=True)
-def sum_rows(typingctx, rows, first, step, taps, count, lag, outputs, start, end, V, lanes):
-    """`target[v] = sum_{j<count} taps[h + j] * row[first - j*step][v]` for `start <= v < end`.
+def sum_rows(typingctx, rows, first, step, taps, t_step, count, lag, outputs, start, end, parts, V, lanes):
+    """`target[v] = sum_{j<count} taps[h + j*t_step] * row[first - j*step][v]` for `start <= v < end`.
+
+    With two `parts`, rows and results are complex numbers: a tap is a pair of factors for their imaginary halves, then
+    one for the real halves.
 
     For one or two `outputs = ((h, target), ...)`. The second begins with the row `first + lag*step`, where `0 <= lag <=
     count`; what both see is loaded once. Row k lies at the address `rows[k]`, a result at the address `target`. Vectors
@@ -328,10 +331,10 @@ def sum_rows(typingctx, rows, first, step, taps, count, lag, outputs, start, end
     size = types.intp
 
     def codegen(context, builder, sig, args):
-        n_vectors, n_lanes = (sig.args[k].literal_value for k in (9, 10))
+        n_parts, n_vectors, n_lanes = (sig.args[k].literal_value for k in (10, 11, 12))
         vectors = Vectors(context, builder, context.get_value_type(sig.args[3].dtype), n_lanes)
         table, taps = (data_of(context, builder, sig, args, k) for k in (0, 3))
-        first, row_step, _, count, lag, outputs, start, end = args[1:9]
+        first, row_step, _, tap_step, count, lag, outputs, start, end = args[1:10]
         outputs = [cgutils.unpack_tuple(builder, output) for output in cgutils.unpack_tuple(builder, outputs)]
         none, common = vectors.index(0), builder.sub(count, lag)
         # Runs of rows: how far behind `first`, how many, and of which outputs. Each of two has some to itself.
@@ -343,14 +346,19 @@ def sum_rows(typingctx, rows, first, step, taps, count, lag, outputs, start, end
         def add(behind, n_rows, seen_by, tile, places):
             """Emit `tile[k][v] += tap * row[v]` for the rows of a run and the outputs k that see them."""
             newest = builder.sub(first, builder.mul(row_step, behind))
-            h = [builder.add(outputs[k][0], builder.add(behind, (none, lag)[k])) for k in seen_by]
+            skipped = [builder.mul(tap_step, builder.add(behind, (none, lag)[k])) for k in seen_by]
+            h = [builder.add(outputs[k][0], number) for k, number in zip(seen_by, skipped, strict=True)]
             with cgutils.for_range(builder, n_rows) as tap:
                 row = builder.load(builder.gep(table, [builder.sub(newest, builder.mul(row_step, tap.index))]))
-                samples = [vectors.load(builder.inttoptr(row, pointer), place) for place in places]
-                for k, at in zip(seen_by, h, strict=True):
-                    scalar = vectors.splat(builder.load(builder.gep(taps, [builder.add(at, tap.index)])))
-                    for slot, sample in zip(tile[k], samples, strict=True):
-                        builder.store(vectors.multiply_add(scalar, sample, builder.load(slot)), slot)
+                loaded = [vectors.load(builder.inttoptr(row, pointer), place) for place in places]
+                for part in reversed(range(n_parts)):
+                    samples = [vectors.repeat(sample, part, n_parts) for sample in loaded]
+                    for k, at in zip(seen_by, h, strict=True):
+                        at = builder.add(at, builder.mul(tap_step, tap.index))
+                        at = builder.add(at, vectors.index(2 * (n_parts - 1 - part)))
+                        scalar = vectors.splat_some(taps, at, n_parts)
+                        for slot, sample in zip(tile[k], samples, strict=True):
+                            builder.store(vectors.multiply_add(scalar, sample, builder.load(slot)), slot)
 
         place = cgutils.alloca_once_value(builder, start)
         height = n_vectors
@@ -381,7 +389,7 @@ def sum_rows(typingctx, rows, first, step, taps, count, lag, outputs, start, end
             height //= 2
         return context.get_dummy_value()
 
-    return types.void(rows, size, size, taps, size, size, outputs, size, size, V, lanes), codegen
+    return types.void(rows, size, size, taps, size, size, size, outputs, size, size, parts, V, lanes), codegen
 
 
 @intrinsic(prefer_literal=True)

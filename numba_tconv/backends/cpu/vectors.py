@@ -71,6 +71,20 @@ class Vectors:
         first = self.builder.insert_element(self.undefined, value, ir.Constant(INT32, 0))
         return self.shuffle(first, self.undefined, [0] * self.lanes)
 
+    def splat_some(self, base, offset, count):
+        """Return a vector that repeats the `count` numbers from an offset on."""
+        if count == 1:
+            return self.splat(self.builder.load(self.builder.gep(base, [offset])))
+        kind = ir.VectorType(self.scalar, count)
+        some = self.builder.load(self._pointer(base, offset, kind), align=self.align)
+        return self.shuffle(some, ir.Constant(kind, ir.Undefined), [k % count for k in range(self.lanes)])
+
+    def repeat(self, vector, k, unit):
+        """Return a vector that has lane `k` of each `unit` lanes in all of them."""
+        if unit == 1:
+            return vector
+        return self.shuffle(vector, self.undefined, [lane // unit * unit + k for lane in range(self.lanes)])
+
     def shuffle(self, a, b, order):
         """Return the lanes of `a` and then `b` that `order` names."""
         return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(INT32, len(order)), list(order)))
