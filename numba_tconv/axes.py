@@ -36,6 +36,10 @@ def resized(shape: tuple[Any, ...], axis: int, size: Any) -> tuple[Any, ...]:
 
 def folded(array: Array, axis: int) -> Array:
     """Return (array, time, signal): the axes before time in one, and those behind it; a copy where they do not fold."""
+    if array.ndim == 2:  # in a third of the time
+        return array[None] if axis == -2 else array[..., None]
+    if array.ndim == 1:
+        return array[None, :, None]
     place = array.ndim + axis
     shape = array.shape
     return array.reshape(prod(shape[:place]), shape[place], prod(shape[place + 1 :]))

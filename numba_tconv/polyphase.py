@@ -77,31 +77,34 @@ class Polyphase:
 
     def write(self, x: Array, axis: int, left: int, out: Array, mode: str = "constant", cval: complex = 0) -> None:
         """Write the outputs at `left`, `left + down`, ... of the full one to `out`; time is the negative `axis`."""
-        length, count = x.shape[axis], out.shape[axis]
+        if out.size == 0:
+            return
         if mode == "constant" and cval == 0:
             self._write(x, axis, left, out)
             return
+        length, count = x.shape[axis], out.shape[axis]
+        x = x.astype(result_dtype(x.dtype, out.real.dtype), copy=False)  # once, and not for each piece
+        if length <= MOST_SAMPLES and x.size <= MOST_NUMBERS:
+            self._write_piece(x, axis, left, out, mode, cval)
+            return
         # A few outputs at either end see samples beyond it, which are made up; the rest is computed as it stands.
-        bounds = [0, count]
-        if length > MOST_SAMPLES or x.size > MOST_NUMBERS:
-            begin = min(count, max(0, -((left - self.halo * self.up) // self.down)))
-            end = min(count, max(begin, -((left - length * self.up) // self.down)))
-            bounds[1:1] = begin, end
-        for start, stop in pairwise(bounds):
-            if start == stop:
-                continue
-            at, piece = left + start * self.down, out[along(axis, start, stop)]
-            first, last = at // self.up - self.halo, (at + (stop - start - 1) * self.down) // self.up + 1
-            if first >= 0 and last <= length:
-                samples = x[along(axis, first, last)]
-            else:
-                samples = extended(x, axis, first, last, out.dtype, mode, cval)
-            self._write(samples, axis, at - first * self.up, piece)
+        begin = min(count, max(0, -((left - self.halo * self.up) // self.down)))
+        end = min(count, max(begin, -((left - length * self.up) // self.down)))
+        for start, stop in pairwise((0, begin, end, count)):
+            if start < stop:
+                self._write_piece(x, axis, left + start * self.down, out[along(axis, start, stop)], mode, cval)
+
+    def _write_piece(self, x: Array, axis: int, left: int, out: Array, mode: str, cval: complex) -> None:
+        """Write outputs of signals that are continued as far as these see."""
+        first, last = left // self.up - self.halo, (left + (out.shape[axis] - 1) * self.down) // self.up + 1
+        if first >= 0 and last <= x.shape[axis]:
+            samples = x[along(axis, first, last)]
+        else:
+            samples = extended(x, axis, first, last, out.dtype, mode, cval)
+        self._write(samples, axis, left - first * self.up, out)
 
     def _write(self, x: Array, axis: int, left: int, out: Array) -> None:
         """`write` of signals that are zero beyond their ends."""
-        if out.size == 0:
-            return
         if self.on_gpu:
             backend("cuda.polyphase").write(
                 self.h, self.up, self.down, x, axis, left, out, computed_dtype(out.dtype), self._stream

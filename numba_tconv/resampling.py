@@ -35,7 +35,7 @@ BACKGROUNDS: dict[str, Any] = {"mean": np.mean, "median": np.median, "minimum": 
 # `resample_poly` designs 20 taps for each unit of the larger rate: beyond this one, gigabytes.
 HIGHEST_RATE = 1 << 20
 # Filters up to this size are recognised by their bytes, and packed once for many small calls.
-MOST_KEPT_TAPS = 1 << 10
+MOST_KEPT_TAPS = 1 << 14
 
 
 def upfirdn(
@@ -168,10 +168,26 @@ def _planned(h: Array, x: Array, up: int, down: int, axis: int, mode: str, metho
         return _plan.__wrapped__(*arguments)
 
 
+class _Numbers:
+    """The numbers of an array as a key: looked for by a few of its bytes, for hashing 3,201 taps takes 8 us."""
+
+    __slots__ = ("_few", "bytes")
+
+    def __init__(self, array: Array) -> None:
+        self.bytes = array.tobytes()
+        self._few = self.bytes[:: len(self.bytes) // 256 | 1]
+
+    def __hash__(self) -> int:
+        return hash(self._few)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Numbers) and self.bytes == other.bytes
+
+
 @lru_cache(maxsize=64)
-def _kept(taps: bytes, dtype: np.dtype[Any], shape: tuple[int, ...], up: int, down: int, by_fft: bool) -> Polyphase:
+def _kept(taps: _Numbers, dtype: np.dtype[Any], shape: tuple[int, ...], up: int, down: int, by_fft: bool) -> Polyphase:
     """Return a filter as a call before has packed it: 256 samples take 6.2 us, and 11 with the taps packed anew."""
-    return Polyphase(np.frombuffer(taps, dtype).reshape(shape), up, down, by_fft=by_fft)
+    return Polyphase(np.frombuffer(taps.bytes, dtype).reshape(shape), up, down, by_fft=by_fft)
 
 
 def _polyphase(h: Array, plan: _Plan, x: Array, method: str, device: str, stream: Any) -> Polyphase:
@@ -179,7 +195,7 @@ def _polyphase(h: Array, plan: _Plan, x: Array, method: str, device: str, stream
     is_small = plan.work.products < FEWEST_PRODUCTS
     if is_small and device != "cuda" and DEFAULT != "cuda" and type(x) is type(h) is np.ndarray and stream is None:
         if h.size <= MOST_KEPT_TAPS:
-            return _kept(h.tobytes(), h.dtype, h.shape, plan.up, plan.down, plan.by_fft)
+            return _kept(_Numbers(h), h.dtype, h.shape, plan.up, plan.down, plan.by_fft)
         return Polyphase(h, plan.up, plan.down, by_fft=plan.by_fft)  # a microsecond less for small calls
     address, on_gpu, served = check_stream(stream, x), is_on_gpu(x), check_device(device)
     if on_gpu:
