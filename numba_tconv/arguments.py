@@ -113,14 +113,18 @@ def _dtype_error(name: str, got: object) -> TypeError:
 def check_weight(weight: ArrayLike, options: Options) -> NDArray[Any]:
     """Return `weight` as (in_channels, out_channels // groups, filter_size)."""
     array = as_array("weight", weight, may_be_on_gpu=True)
-    if array.ndim != 3 or 0 in array.shape:
-        raise ValueError(
-            "weight must have the shape (in_channels, out_channels // groups, filter_size), no size 0; "
-            f"got {array.shape}"
-        )
-    if array.shape[0] % options.groups:
-        raise ValueError(f"groups must divide the {array.shape[0]} input channels of weight; got {options.groups}")
+    check_weight_shape(array.shape, options.groups)
     return array
+
+
+def check_weight_shape(shape: tuple[int, ...], groups: int) -> None:
+    """Refuse what is no shape of weights."""
+    if len(shape) != 3 or 0 in shape:
+        raise ValueError(
+            f"weight must have the shape (in_channels, out_channels // groups, filter_size), no size 0; got {shape}"
+        )
+    if shape[0] % groups:
+        raise ValueError(f"groups must divide the {shape[0]} input channels of weight; got {groups}")
 
 
 def check_bias(bias: ArrayLike | None, weight: NDArray[Any], groups: int) -> NDArray[Any] | None:
@@ -140,22 +144,24 @@ def check_bias(bias: ArrayLike | None, weight: NDArray[Any], groups: int) -> NDA
 
 def check_x(x: ArrayLike, in_channels: int, *, may_be_lazy: bool = False) -> NDArray[Any]:
     """Return `x` as (batch, in_channels, length) or (in_channels, length)."""
-    array = check_channels(x, in_channels, may_be_lazy=may_be_lazy)
-    if array.shape[-1] == 0:
-        raise ValueError(f"x must have at least one sample; got the shape {array.shape}")
-    return array
-
-
-def check_channels(x: ArrayLike, in_channels: int, *, may_be_lazy: bool = False) -> NDArray[Any]:
-    """`check_x`, for any number of samples."""
     array = as_array("x", x, may_be_lazy=may_be_lazy, may_be_on_gpu=True)
-    if array.ndim not in (2, 3):
-        raise ValueError(
-            f"x must have the shape (batch, in_channels, length) or (in_channels, length); got {array.shape}"
-        )
-    if array.shape[-2] != in_channels:
-        raise ValueError(f"weight has {in_channels} input channels, x has {array.shape[-2]} (shape {array.shape})")
+    check_x_shape(array.shape, in_channels)
     return array
+
+
+def check_x_shape(shape: tuple[int, ...], in_channels: int) -> None:
+    """Refuse what is no shape of signals."""
+    check_channels(shape, in_channels)
+    if shape[-1] == 0:
+        raise ValueError(f"x must have at least one sample; got the shape {shape}")
+
+
+def check_channels(shape: tuple[int, ...], in_channels: int) -> None:
+    """`check_x_shape`, for any number of samples."""
+    if len(shape) not in (2, 3):
+        raise ValueError(f"x must have the shape (batch, in_channels, length) or (in_channels, length); got {shape}")
+    if shape[-2] != in_channels:
+        raise ValueError(f"weight has {in_channels} input channels, x has {shape[-2]} (shape {shape})")
 
 
 @cache

@@ -6,7 +6,9 @@ signals go through `polyphase.py`.
 """
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,19 +17,21 @@ from numpy.typing import ArrayLike, NDArray
 from numba_tconv import gpu
 from numba_tconv.arguments import (
     Options,
+    as_array,
     check_bias,
     check_channels,
     check_one_place,
     check_options,
     check_stream,
     check_weight,
-    check_x,
+    check_weight_shape,
+    check_x_shape,
     computed_dtype,
     is_lazy,
     result_dtype,
 )
 from numba_tconv.backends import backend, check_device
-from numba_tconv.geometry import Geometry, Padding, blocks, geometry, window
+from numba_tconv.geometry import Geometry, Padding, as_padding, blocks, geometry, window
 from numba_tconv.gradients import EVERYTHING, Gradients, check_wrt, gradients
 from numba_tconv.lazy import Run, filtered
 from numba_tconv.outputs import check_no_out, new_or_checked
@@ -43,7 +47,7 @@ class _Prepared(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def _layout(shape: tuple[int, int, int], weight: np.dtype[Any], options: Options, x: np.dtype[Any]) -> Any:
+def _layout(shape: tuple[int, ...], weight: np.dtype[Any], options: Options, x: np.dtype[Any]) -> Any:
     """Return the layout of weights of a shape and dtype for inputs of the dtype `x`."""
     return backend("cpu.forward").plan_layout(
         computed_dtype(result_dtype(x, weight)),
@@ -74,18 +78,67 @@ def _check_kind(bias: NDArray[Any] | None, dtype: np.dtype[Any]) -> None:
         raise TypeError(f"bias must be real where x and weight are; got {bias.dtype}")
 
 
+@dataclass(frozen=True, eq=False)
+class _Checked:
+    """What the arguments of `conv_transpose1d` without their numbers decide."""
+
+    options: Options
+    device: str
+    shape: Geometry
+    out_shape: tuple[int, ...]
+    weight_shape: tuple[int, ...]
+    dtypes: tuple[np.dtype[Any], np.dtype[Any]]
+    is_small: bool
+
+    @cached_property
+    def prepared(self) -> _Prepared:
+        """What the CPU needs where there is no bias."""
+        x, weight = self.dtypes
+        layout = _layout(self.weight_shape, weight, self.options, x)
+        return _Prepared(result_dtype(x, weight), layout, layout.zero_bias)
+
+
+@lru_cache(maxsize=4096, typed=True)
+def _check(
+    x_shape: tuple[int, ...], x_dtype: np.dtype[Any], weight_shape: tuple[int, ...], weight_dtype: np.dtype[Any],
+    stride: int, padding: Padding, output_padding: int, groups: int, dilation: int, device: str,
+) -> _Checked:  # fmt: skip
+    """Check everything; looked up, that takes 0.6 us and not three, of ten that a small call may take."""
+    options = check_options(stride, padding, output_padding, groups, dilation)
+    check_weight_shape(weight_shape, options.groups)
+    check_x_shape(x_shape, weight_shape[0])
+    shape = geometry(
+        x_shape[-1], weight_shape[2], options.stride, options.padding, options.output_padding, options.dilation
+    )
+    device = check_device(device)
+    is_small = device != "cuda" and gpu.is_small(prod(x_shape), prod(weight_shape))
+    out_shape = (*x_shape[:-2], weight_shape[1] * options.groups, shape.output_length)
+    return _Checked(options, device, shape, out_shape, weight_shape, (x_dtype, weight_dtype), is_small)
+
+
+def _checked(x: Any, weight: Any, padding: Padding, *options: Any) -> _Checked:
+    """Return what the arguments decide."""
+    stride, output_padding, groups, dilation, device = options
+    if not isinstance(padding, (int, str)):
+        padding = as_padding(padding)  # (1.0, 2) must not be taken for (1, 2)
+    arguments = x.shape, x.dtype, weight.shape, weight.dtype, stride, padding, output_padding, groups, dilation, device
+    try:
+        return _check(*arguments)
+    except TypeError:  # what cannot be looked up is refused with a better word
+        return _check.__wrapped__(*arguments)
+
+
 def _run(
     forward: Callable[..., None],
     prepared: _Prepared,
     shape: Geometry,
     x: NDArray[Any],
     weights: Any,
-    filters: int,
+    out_shape: tuple[int, ...],
     out: Any,
     inputs: Sequence[NDArray[Any]],
 ) -> NDArray[Any]:
     """Allocate or check the output and compute it from the weights that `forward` takes."""
-    out_shape = (*x.shape[:-2], filters, shape.output_length)
     result: NDArray[Any] = new_or_checked(out, out_shape, prepared.dtype, (x, *inputs))
     if x.ndim == 2:
         forward(prepared.layout, shape, x[None], weights, prepared.bias, result[None])
@@ -100,7 +153,7 @@ def _run_on_gpu(
     x: Any,
     weight: Any,
     bias: Any,
-    filters: int,
+    out_shape: tuple[int, ...],
     out: Any,
     stream: Any,
 ) -> Any:
@@ -109,7 +162,7 @@ def _run_on_gpu(
     _check_kind(bias, dtype)
     address = check_stream(stream, x)
     with gpu.of(x):
-        result = gpu.result_like(x, (*x.shape[:-2], filters, shape.output_length), dtype, out, (weight, bias))
+        result = gpu.result_like(x, out_shape, dtype, out, (weight, bias))
         operator.run(shape, gpu.with_batch(x), gpu.with_batch(result), computed_dtype(dtype), address)
     return gpu.owner(result)
 
@@ -145,7 +198,8 @@ def _run_block(
     """Compute some samples of the full output of a block; those behind its end are the bias alone."""
     shape = window(x.shape[-1], weight.shape[2], stride, dilation, run.left, run.size)
     prepared = _prepare(weight, bias, Options(stride, (0, 0), 0, groups, dilation), x.dtype)
-    return _run(backend("cpu.forward").forward_once, prepared, shape, x, weight, weight.shape[1] * groups, None, ())
+    out_shape = (*x.shape[:-2], weight.shape[1] * groups, run.size)
+    return _run(backend("cpu.forward").forward_once, prepared, shape, x, weight, out_shape, None, ())
 
 
 def conv_transpose1d(
@@ -228,26 +282,33 @@ def conv_transpose1d(
     >>> conv_transpose1d(x, triangle, stride=2, padding=(1, 0))  # linear interpolation
     array([[1. , 1.5, 2. , 2.5, 3. , 1.5]])
     """
-    options = check_options(stride, padding, output_padding, groups, dilation)
-    weight = check_weight(weight, options)
-    bias = check_bias(bias, weight, options.groups)
-    x = check_x(x, weight.shape[0], may_be_lazy=True)
-    device = check_device(device)
-    shape = geometry(
-        x.shape[-1], weight.shape[2], options.stride, options.padding, options.output_padding, options.dilation
-    )
+    weight = as_array("weight", weight, may_be_on_gpu=True)
+    x = as_array("x", x, may_be_lazy=True, may_be_on_gpu=True)
+    checked = _checked(x, weight, padding, stride, output_padding, groups, dilation, device)
+    bias = check_bias(bias, weight, checked.options.groups)
+    if checked.is_small and bias is stream is None and type(x) is type(weight) is np.ndarray:
+        return _run(
+            backend("cpu.forward").forward_once,
+            checked.prepared,
+            checked.shape,
+            x,
+            weight,
+            checked.out_shape,
+            out,
+            (weight,),
+        )
+    check_device(device)  # once more: a forked child has no GPU
     if is_lazy(x):
         check_no_out(out)
-        return _run_lazily(shape, x, weight, bias, options)
-    filters = weight.shape[1] * options.groups
-    if gpu.serves(device, shape, x, weight, filters):
-        operator = backend("cuda.forward").Operator(weight, bias, options.groups)
-        return _run_on_gpu(operator, shape, x, weight, bias, filters, out, stream)
+        return _run_lazily(checked.shape, x, weight, bias, checked.options)
+    if gpu.serves(checked.device, checked.shape, x, weight, checked.out_shape[-2]):
+        operator = backend("cuda.forward").Operator(weight, bias, checked.options.groups)
+        return _run_on_gpu(operator, checked.shape, x, weight, bias, checked.out_shape, out, stream)
     if stream is not None:
         check_stream(stream, x)
-    prepared = _prepare(weight, bias, options, x.dtype)
+    prepared = _prepare(weight, bias, checked.options, x.dtype)
     inputs = (weight,) if bias is None else (weight, bias)
-    return _run(backend("cpu.forward").forward_once, prepared, shape, x, weight, filters, out, inputs)
+    return _run(backend("cpu.forward").forward_once, prepared, checked.shape, x, weight, checked.out_shape, out, inputs)
 
 
 class ConvTranspose1d:
@@ -335,18 +396,20 @@ class ConvTranspose1d:
         ndarray, (batch, out_channels, output_length) or (out_channels, output_length)
             As of `conv_transpose1d`.
         """
-        x = check_x(x, self._weight.shape[0], may_be_lazy=True)
-        stride, padding, output_padding, _, dilation = self._options
-        shape = geometry(x.shape[-1], self._weight.shape[2], stride, padding, output_padding, dilation)
-        if is_lazy(x):
-            check_no_out(out)
-            return _run_lazily(shape, x, self._weight, self._bias, self._options)
-        if gpu.serves(self._device, shape, x, self._weight, self._filters):
-            return _run_on_gpu(self._on_gpu, shape, x, self._weight, self._bias, self._filters, out, stream)
-        if stream is not None:
-            check_stream(stream, x)
+        x = as_array("x", x, may_be_lazy=True, may_be_on_gpu=True)
+        checked = _check(x.shape, x.dtype, self._weight.shape, self._weight.dtype, *self._options, self._device)
+        if not (checked.is_small and stream is None and type(x) is type(self._weight) is np.ndarray):
+            if is_lazy(x):
+                check_no_out(out)
+                return _run_lazily(checked.shape, x, self._weight, self._bias, self._options)
+            if gpu.serves(self._device, checked.shape, x, self._weight, self._filters):
+                return _run_on_gpu(
+                    self._on_gpu, checked.shape, x, self._weight, self._bias, checked.out_shape, out, stream
+                )
+            if stream is not None:
+                check_stream(stream, x)
         prepared, packed = self._prepared_for(x.dtype)
-        return _run(backend("cpu.forward").forward, prepared, shape, x, packed, self._filters, out, ())
+        return _run(backend("cpu.forward").forward, prepared, checked.shape, x, packed, checked.out_shape, out, ())
 
     def backward(self, grad_output: ArrayLike, x: ArrayLike, *, wrt: str | Collection[str] = EVERYTHING) -> Gradients:
         """Return the gradients of a loss, given its gradient of the result for `x`.
@@ -412,7 +475,7 @@ class _StreamedPlan:
 
     def check(self, x: NDArray[Any]) -> None:
         """Refuse blocks of another shape than the plan's input."""
-        check_channels(x, self._plan._weight.shape[0])
+        check_channels(x.shape, self._plan._weight.shape[0])
 
     def result(self, x: NDArray[Any], count: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
         """Return the shape and dtype of `count` outputs for blocks like x."""

@@ -66,6 +66,8 @@ def as_padding(padding: object) -> tuple[int, int] | str:
     pair = tuple(padding) if isinstance(padding, (tuple, list)) else (padding, padding)
     if len(pair) != 2:
         raise ValueError(f"{rule}; got {padding!r}")
+    if all(type(side) is int and side >= 0 for side in pair):
+        return pair
     try:
         return as_integer("left", pair[0], 0), as_integer("right", pair[1], 0)
     except (TypeError, ValueError) as error:

@@ -15,13 +15,17 @@ from numba_tconv.geometry import Geometry
 from numba_tconv.outputs import new_or_checked
 
 
+def is_small(samples: int, weights: int) -> bool:
+    """Whether a call with so many is too small for any GPU; complex samples and weights have four products each."""
+    return samples * weights < FEWEST_PRODUCTS // 4
+
+
 def serves(device: str, shape: Geometry, x: Any, weight: Any, filters: int, **others: Any) -> bool:
     """Whether a GPU serves a call: where its arrays lie there, and else where that is asked for or clearly pays."""
-    # Small calls have no microsecond for more. Complex samples and weights have four products each.
-    is_small = (
-        device != "cuda" and type(x) is type(weight) is np.ndarray and x.size * weight.size < FEWEST_PRODUCTS // 4
-    )
-    if is_small and (not others or all(type(array) is np.ndarray for array in others.values())):
+    # Small calls have no microsecond for more.
+    are_here = type(x) is type(weight) is np.ndarray
+    are_here = are_here and (not others or all(type(array) is np.ndarray for array in others.values()))
+    if are_here and device != "cuda" and is_small(x.size, weight.size):
         return False
     if is_on_gpu(x):
         check_on_gpu(device)

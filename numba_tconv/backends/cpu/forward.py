@@ -141,16 +141,6 @@ def _call(
     return Call(kernel, work, problem, layout.dtype, takes_packed=takes_packed, is_paired=is_paired, fill=fill)
 
 
-@lru_cache(maxsize=4096)
-def _scatter_call(
-    layout: Layout, geometry: Geometry, batch: int, dtypes: tuple[np.dtype, np.dtype, np.dtype], is_half: bool
-) -> Call:
-    weights = layout.groups * layout.channels * layout.filters * layout.filter_size
-    work = batch * layout.signals * geometry.length * weights
-    problem = partial(scatter.problem, layout, geometry, batch, is_half=is_half)
-    return Call(scatter.kernel(*dtypes), work, problem, layout.dtype)
-
-
 def forward(
     layout: Layout, geometry: Geometry, x: np.ndarray, packed: Packed, bias: np.ndarray, out: np.ndarray
 ) -> None:
@@ -171,11 +161,31 @@ def forward_once(
     batch = x.shape[0]
     if batch == 0:
         return
-    if scatter.serves(layout, geometry, batch, weight):
-        dtypes = part_dtype(x.dtype), layout.dtype, part_dtype(out.dtype)
-        call: Call | TurnedCall = _scatter_call(layout, geometry, batch, dtypes, x.dtype.char == "e")
-        call.run(x, weight.reshape(-1), bias, out)
-    else:
-        is_packed = not panels.packs_on_the_way(layout, geometry, batch)
-        call = _call(layout, geometry, batch, x.dtype, x.strides, out.dtype, out.strides, is_packed)
-        call.run(x, pack(layout, weight) if call.takes_packed else flat_real(layout, weight), bias, out)
+    is_read_in_place = weight.flags.c_contiguous and weight.dtype == layout.dtype
+    call, takes_packed = _call_once(
+        layout, geometry, batch, x.dtype, x.strides, out.dtype, out.strides, is_read_in_place
+    )
+    call.run(x, pack(layout, weight) if takes_packed else flat_real(layout, weight), bias, out)
+
+
+@lru_cache(maxsize=4096)
+def _call_once(
+    layout: Layout,
+    geometry: Geometry,
+    batch: int,
+    x_dtype: np.dtype,
+    x_strides: tuple[int, ...],
+    out_dtype: np.dtype,
+    out_strides: tuple[int, ...],
+    is_read_in_place: bool,
+) -> tuple[Call | TurnedCall, bool]:
+    """Return the call of weights that are not packed, and whether it takes them packed before."""
+    if is_read_in_place and scatter.serves(layout, geometry, batch):
+        weights = layout.groups * layout.channels * layout.filters * layout.filter_size
+        work = batch * layout.signals * geometry.length * weights
+        kernel = scatter.kernel(part_dtype(x_dtype), layout.dtype, part_dtype(out_dtype))
+        problem = partial(scatter.problem, layout, geometry, batch, is_half=x_dtype.char == "e")
+        return Call(kernel, work, problem, layout.dtype), False
+    is_packed = not panels.packs_on_the_way(layout, geometry, batch)
+    call = _call(layout, geometry, batch, x_dtype, x_strides, out_dtype, out_strides, is_packed)
+    return call, call.takes_packed

@@ -16,6 +16,8 @@ from numba_tconv.backends.cpu.target import host
 # The edges of a FIR tile are staged with their whole halo; a longer one goes through panels, which block the taps.
 FIR_STAGE_BYTES = 1 << 22
 FIR_ROWS = 12
+# So many filters of so many channels are no matter of the FIR path.
+MANY_FIR_FILTERS, MANY_FIR_CHANNELS = 4, 16
 # Of a block of filters side by side: rows of outputs, lanes.
 MOST_WOVEN_ROWS, MOST_WOVEN_LANES = 32, 512
 # With more branches, and no more than one in so many of them with a tap, the others are left out, and outputs stored
@@ -182,8 +184,11 @@ def plan_layout(
     reduced = channels * (x_parts if weight_parts == 2 else 1)
     longest = reduced * (host().fir_vectors(rows) * lanes + (taps - 1) * input_step) * dtype.itemsize
     # A filter with one row loads a vector for each multiply-add: 64 -> 12 (3, 1) took 1.5 to 3.9 times as long as by
-    # panels and the direct path, with 8 filters 1.1 to 2.8 times.
+    # panels and the direct path, with 8 filters 1.1 to 2.8 times. And with many channels, every filter reads them all:
+    # of 600 random layers, those with four filters and more took 1.5 times as long, 194 -> 11 (16, 2) with 16 x 59
+    # samples twice.
     is_few = filters * rows < (2 * lanes if rows > 1 else lanes // 2)
+    is_few = is_few and (filters < MANY_FIR_FILTERS or reduced < MANY_FIR_CHANNELS)
     is_fir = not is_sparse and rows <= FIR_ROWS and is_few and longest <= FIR_STAGE_BYTES
     filter_block, width = (1, rows) if is_fir else _panel_shape(filters, rows, filter_size * weight_parts, lanes)
     return Layout(

@@ -122,20 +122,19 @@ def kernel(x_dtype, dtype, out_dtype):
     return jit.compile_kernel(run, jit.kernel_arguments(x_dtype, dtype, out_dtype))
 
 
-def serves(layout: Layout, geometry: Geometry, batch: int, weight: np.ndarray) -> bool:
-    """Whether the weights of a single call should be read in place."""
+def serves(layout: Layout, geometry: Geometry, batch: int) -> bool:
+    """Whether the weights of a single call should be read in place, where they lie as the kernel takes them."""
     rows = batch * layout.signals * geometry.length
-    if weight.size <= SMALL_WEIGHT:
+    weights = layout.groups * layout.channels * layout.filters * layout.filter_size
+    if weights <= SMALL_WEIGHT:
         most_rows = min(MOST_ROWS, layout.channels - 1)
     else:
         most_rows = FEW_ROWS if layout.groups * layout.filters >= FEWEST_FILTERS else 0
     return (
         rows <= most_rows
-        and weight.size >= SMALLEST_WEIGHT
+        and weights >= SMALLEST_WEIGHT
         and layout.channels >= FEWEST_CHANNELS
         and layout.filters * layout.filter_size >= FEWEST_LANES
-        and weight.dtype == layout.dtype
-        and weight.flags.c_contiguous
         and rows * layout.filter_size <= MOST_PRODUCTS
         and geometry.full_length <= LONGEST_OUTPUT
     )
