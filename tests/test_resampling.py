@@ -72,12 +72,12 @@ def wide(array):
 @contextmanager
 def prefer(monkeypatch, seed):
     """Let another kernel be the fastest with each seed, where it can serve the call; the first one that is."""
-    from numba_tconv.backends.cpu import columns, polyphase, rational, sparse
+    from numba_tconv.backends.cpu import columns, polyphase, rational, segments, sparse
 
-    modules = sparse, rational, columns
+    modules = sparse, rational, columns, segments
     with monkeypatch.context() as patched:
-        for k, module in enumerate(modules if seed % 4 else ()):
-            patched.setattr(module, "cost", lambda *_, is_fast=seed % 4 == k + 1: 0 if is_fast else 1e9)
+        for k, module in enumerate(modules if seed % 5 else ()):
+            patched.setattr(module, "cost", lambda *_, is_fast=seed % 5 == k + 1: 0 if is_fast else 1e9)
         polyphase._call.cache_clear()
         polyphase._call_side_by_side.cache_clear()
         yield
@@ -110,17 +110,17 @@ def test_upfirdn_is_scipys(first, monkeypatch):
 
 def test_the_grid_reaches_every_kernel(monkeypatch):
     """Were it to miss one, the test above would show nothing about it."""
-    from numba_tconv.backends.cpu import columns, polyphase, rational, sparse
+    from numba_tconv.backends.cpu import columns, polyphase, rational, segments, sparse
 
     reached, modes, rates = set(), set(), set()
     forward = polyphase.forward
     monkeypatch.setattr(polyphase, "forward", lambda *args: (reached.add("fir"), forward(*args))[1])
-    for name, module in (("sparse", sparse), ("rational", rational), ("columns", columns)):
+    for name, module in (("sparse", sparse), ("rational", rational), ("columns", columns), ("segments", segments)):
         kernel = module.kernel
         monkeypatch.setattr(
             module, "kernel", lambda *args, name=name, kernel=kernel: (reached.add((name, *args[1:])), kernel(*args))[1]
         )
-    for seed in range(200):
+    for seed in range(400):
         choice, x, axis, h = random_signal(seed)
         up, down, mode = choice.choice(RATES), choice.choice(RATES), choice.choice(MODES)
         with prefer(monkeypatch, seed):
@@ -128,8 +128,8 @@ def test_the_grid_reaches_every_kernel(monkeypatch):
         modes.add(mode)
         rates.add((up > 1, down > 1, up > 12))
     # One by one for real taps, complex ones and complex ones on complex signals; columns for both kinds of taps.
-    kernels = {("sparse", 1, 1), ("sparse", 2, 1), ("sparse", 2, 2), ("rational",), ("columns", 1), ("columns", 2)}
-    assert reached == {"fir", *kernels}
+    kernels = {("sparse", 1, 1), ("sparse", 2, 1), ("sparse", 2, 2), ("columns", 1), ("columns", 2)}
+    assert reached == {"fir", ("rational",), ("segments",), *kernels}
     assert modes == set(MODES)
     assert len(rates) == 6
 
@@ -220,10 +220,10 @@ def test_few_outputs_are_summed_one_by_one(dtype, h_dtype, up, down, taps, rng, 
 @pytest.mark.parametrize("is_complex", [False, True])
 @pytest.mark.parametrize(("up", "down", "length"), [(160, 147, 90), (1, 4, 30), (16, 1, 3), (25, 36, 11), (3, 2, 5)])
 def test_many_short_signals_are_filtered_side_by_side(dtype, is_complex, up, down, length, rng, monkeypatch):
-    from numba_tconv.backends.cpu import polyphase
+    from numba_tconv.backends.cpu import polyphase, segments
 
-    calls, turned_call = [], polyphase.TurnedCall
-    monkeypatch.setattr(polyphase, "TurnedCall", lambda *args, **how: calls.append(how) or turned_call(*args, **how))
+    calls, kernel = [], segments.kernel
+    monkeypatch.setattr(segments, "kernel", lambda dtype: calls.append(dtype) or kernel(dtype))
     polyphase._call.cache_clear()
     x = rng.standard_normal((270, 2 * length)).view(complex)
     x = (x if np.dtype(dtype).kind == "c" else x.real).astype(dtype)

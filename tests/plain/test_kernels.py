@@ -20,6 +20,7 @@ from numba_tconv.backends.cpu import (
     panels,
     polyphase,
     rational,
+    segments,
     sparse,
     turning,
     windows,
@@ -156,13 +157,20 @@ def test_half(value):
 @pytest.mark.parametrize(("dtype", "h_dtype"), ["ff", "dd", "Ff", "FF", "fF"])
 @pytest.mark.parametrize(
     ("fastest", "phases", "size"),
-    [(rational, 512, 1 << 14), (rational, 12, 1 << 14), (rational, 512, 64), (sparse, 1, 1), (columns, 1, 1)],
+    [
+        (rational, 512, 1 << 14),
+        (rational, 12, 1 << 14),
+        (rational, 512, 64),
+        (sparse, 1, 1),
+        (columns, 1, 1),
+        (segments, 1, 1),
+    ],
 )
 def test_rates(up, down, dtype, h_dtype, fastest, phases, size, monkeypatch):
     """Against SciPy: signals along both axes, alone and beside others, at once and in blocks of phases and periods."""
     monkeypatch.setattr(rational, "BLOCK_OF_PHASES", phases)
     monkeypatch.setattr(rational, "BLOCK_SIZE", size)
-    for module in (rational, sparse, columns):
+    for module in (rational, sparse, columns, segments):
         monkeypatch.setattr(module, "cost", lambda *_, is_fastest=module is fastest: 0 if is_fastest else 1e9)
     polyphase._call.cache_clear()
     polyphase._call_side_by_side.cache_clear()

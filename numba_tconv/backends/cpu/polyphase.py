@@ -9,11 +9,10 @@ look-up.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache, partial
-from math import prod
 
 import numpy as np
 
-from numba_tconv.backends.cpu import columns, rational, sparse, threads, turning
+from numba_tconv.backends.cpu import columns, rational, segments, sparse, threads
 from numba_tconv.backends.cpu.forward import forward
 from numba_tconv.backends.cpu.layout import Layout, plan_layout
 from numba_tconv.backends.cpu.pack import Packed, pack_phases
@@ -21,9 +20,6 @@ from numba_tconv.backends.cpu.staging import in_parts, part_dtype
 from numba_tconv.backends.cpu.sums import Operands
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.geometry import RateChange, rate_change, window
-
-# Copies of so many numbers are NumPy's: 40 x 160 take 2 us and by tiles 7, 64 x 1,000 take 15 either way.
-MOST_COPIED = 1 << 15
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,24 +97,6 @@ class Call:
         self.launch(x.view(self._dtype)[:, None], taps, out.view(self._dtype)[:, None])
 
 
-class TurnedCall:
-    """A call of columns for signals (signal, 1, time) one behind the other: of copies, where they lie side by side."""
-
-    def __init__(self, call: Call, *, is_turned: bool, turns_back: bool) -> None:
-        self._call, self._is_turned, self._turns_back = call, is_turned, turns_back
-
-    def run(self, x: np.ndarray, taps: np.ndarray, out: np.ndarray) -> None:
-        """Compute `out` of arrays of these shapes."""
-        x, out = x.transpose(1, 2, 0), out.transpose(1, 2, 0)
-        beside = turning.turned(x) if self._is_turned else np.ascontiguousarray(x)
-        target = turning.room(out.shape, out.dtype) if self._turns_back else np.empty(out.shape, out.dtype)
-        self._call.run_columns(beside, taps, target)
-        if self._turns_back:
-            turning.turn_back(target, out)
-        else:
-            out[...] = target
-
-
 def _columns_call(filters: _Filters, change: RateChange, arrays: int, signals: int) -> Call:
     """Return the call for arrays (array, time, signal)."""
     parts, lanes = 1 + filters.is_complex, signals * filters.x_parts
@@ -136,47 +114,25 @@ def _sparse_call(filters: _Filters, change: RateChange, operands: Operands) -> C
 Key = tuple[tuple[int, int, int], tuple[int, int, int]]  # an array's shape and strides
 
 
-def _is_turned(shape: tuple[int, int, int], strides: tuple[int, int, int], dtype: np.dtype) -> bool:
-    """Whether an array should be copied by square tiles, so that other axes lie side by side."""
-    return prod(shape) > MOST_COPIED and turning.serves(shape, strides, dtype)
-
-
-def _cost_of_copy(shape: tuple[int, int, int], strides: tuple[int, int, int], dtype: np.dtype) -> float:
-    """Return about how long such a copy takes."""
-    launch, of_byte = (5000, 0.09) if _is_turned(shape, strides, dtype) else (400, 0.08)
-    return launch + of_byte * prod(shape) * dtype.itemsize
-
-
 @lru_cache(maxsize=4096)
-def _call(filters: _Filters, left: int, x: Key, out: Key) -> Call | TurnedCall:
+def _call(filters: _Filters, left: int, x: Key, out: Key) -> Call:
     """Choose what takes the least time for signals (batch, channel, time).
 
     Each kernel says how many nanoseconds one core takes, fitted to 2,800 random calls in four dtypes (a Xeon). Of all
-    of these, the choice takes 1.007 times as long as the best one would.
+    of these, the choice takes 1.02 times as long as the best one would.
     """
     (x_shape, x_strides), (out_shape, out_strides) = x, out
     change = rate_change(x_shape[2], filters.size, filters.up, filters.down, left, out_shape[2])
     operands = filters.operands(out_shape[:2], x_strides, out_strides)
     lanes = host().lanes(filters.dtype.itemsize)
     costs = {sparse: sparse.cost(change, operands), rational: rational.cost(change, operands, lanes)}
-    turned = [((1, shape[2], shape[0]), (0, strides[2], strides[0]), filters.x_dtype) for shape, strides in (x, out)]
-    is_shared = filters.banks == x_shape[1] == 1 and filters.is_like_out
-    is_small = all(prod(shape) * dtype.itemsize <= turning.MOST_BYTES for shape, _, dtype in turned)
-    if is_shared and is_small and x_shape[0] * filters.x_parts >= lanes:
-        side_by_side = operands._replace(batch=1, channels=x_shape[0])
-        costs[columns] = columns.cost(change, side_by_side, lanes) + sum(_cost_of_copy(*array) for array in turned)
+    if segments.serves(operands, lanes):
+        costs[segments] = segments.cost(change, operands, lanes)
     path = min(costs, key=lambda module: costs[module])
     if path is sparse:
         return _sparse_call(filters, change, operands)
-    if path is columns:
-        call = _columns_call(filters, change, 1, x_shape[0])
-        return TurnedCall(call, is_turned=_is_turned(*turned[0]), turns_back=_is_turned(*turned[1]))
-    return Call(
-        rational.kernel(filters.dtype),
-        filters.dtype,
-        rational.work(change, operands),
-        partial(rational.problem, change, operands, lanes),
-    )
+    problem = partial(path.problem, change, operands, lanes)
+    return Call(path.kernel(filters.dtype), filters.dtype, rational.work(change, operands), problem)
 
 
 @lru_cache(maxsize=4096)
