@@ -72,12 +72,12 @@ def wide(array):
 @contextmanager
 def prefer(monkeypatch, seed):
     """Let another kernel be the fastest with each seed, where it can serve the call; the first one that is."""
-    from numba_tconv.backends.cpu import columns, polyphase, rational, segments, sparse
+    from numba_tconv.backends.cpu import columns, fir, polyphase, rational, segments, sparse
 
-    modules = sparse, rational, columns, segments
+    modules = sparse, rational, columns, segments, fir
     with monkeypatch.context() as patched:
-        for k, module in enumerate(modules if seed % 5 else ()):
-            patched.setattr(module, "cost", lambda *_, is_fast=seed % 5 == k + 1: 0 if is_fast else 1e9)
+        for k, module in enumerate(modules if seed % 6 else ()):
+            patched.setattr(module, "cost", lambda *_, is_fast=seed % 6 == k + 1: 0 if is_fast else 1e9)
         polyphase._call.cache_clear()
         polyphase._call_side_by_side.cache_clear()
         yield
@@ -113,8 +113,8 @@ def test_the_grid_reaches_every_kernel(monkeypatch):
     from numba_tconv.backends.cpu import columns, polyphase, rational, segments, sparse
 
     reached, modes, rates = set(), set(), set()
-    forward = polyphase.forward
-    monkeypatch.setattr(polyphase, "forward", lambda *args: (reached.add("fir"), forward(*args))[1])
+    fir_call = polyphase.FirCall
+    monkeypatch.setattr(polyphase, "FirCall", lambda *args: (reached.add("fir"), fir_call(*args))[1])
     for name, module in (("sparse", sparse), ("rational", rational), ("columns", columns), ("segments", segments)):
         kernel = module.kernel
         monkeypatch.setattr(

@@ -26,6 +26,7 @@ from numba_tconv.backends.cpu import (
     windows,
 )
 from numba_tconv.backends.cpu.staging import float_to_half, half_to_float
+from numba_tconv.boundaries import MODES
 
 CASES = small_cases(5, 200, 20_000)
 
@@ -164,13 +165,14 @@ def test_half(value):
         (sparse, 1, 1),
         (columns, 1, 1),
         (segments, 1, 1),
+        (fir, 1, 1),
     ],
 )
 def test_rates(up, down, dtype, h_dtype, fastest, phases, size, monkeypatch):
     """Against SciPy: signals along both axes, alone and beside others, at once and in blocks of phases and periods."""
     monkeypatch.setattr(rational, "BLOCK_OF_PHASES", phases)
     monkeypatch.setattr(rational, "BLOCK_SIZE", size)
-    for module in (rational, sparse, columns, segments):
+    for module in (rational, sparse, columns, segments, fir):
         monkeypatch.setattr(module, "cost", lambda *_, is_fastest=module is fastest: 0 if is_fastest else 1e9)
     polyphase._call.cache_clear()
     polyphase._call_side_by_side.cache_clear()
@@ -183,3 +185,19 @@ def test_rates(up, down, dtype, h_dtype, fastest, phases, size, monkeypatch):
         assert np.abs(upfirdn(h, np.ascontiguousarray(x.T), up, down).T - expected).max() <= bound
         out = np.empty((2 * expected.shape[0],), np.result_type(dtype, h_dtype))[::2]
         assert np.abs(upfirdn(h, x[:, 0], up, down, out=out) - expected[:, 0]).max() <= bound
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("length", [2, 7, 30])
+def test_ends(mode, length, rng):
+    """Against SciPy: continued by less than a signal, and by several of it; along both axes, forwards and backwards."""
+    h = rng.standard_normal(33)
+    for x in (
+        rng.standard_normal((length, 3)),
+        random_values(rng, (3, length), "D").T,
+        rng.standard_normal((length, 3))[::-1],
+    ):
+        expected = scipy.signal.upfirdn(h, x, 3, 2, axis=0, mode=mode)
+        np.testing.assert_allclose(upfirdn(h, x, 3, 2, axis=0, mode=mode), expected, atol=1e-9)
+        np.testing.assert_allclose(upfirdn(h, x.T, 3, 2, mode=mode).T, expected, atol=1e-9)
+        np.testing.assert_allclose(upfirdn(h, x[:, 1], 3, 2, mode=mode), expected[:, 1], atol=1e-9)

@@ -16,7 +16,7 @@ from numba_tconv.backends.cpu.staging import in_parts, is_plain, part_dtype
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.geometry import Geometry
 
-__all__ = ["Packed", "forward", "forward_once", "plan_layout"]
+__all__ = ["Packed", "call_for", "forward", "forward_once", "plan_layout"]
 
 
 class Call:
@@ -75,7 +75,7 @@ class TurnedCall:
 
 
 @lru_cache(maxsize=4096)
-def _call(
+def call_for(
     layout: Layout,
     geometry: Geometry,
     batch: int,
@@ -92,7 +92,7 @@ def _call(
     if turns_x or turns_out:
         x_strides = turning.room_strides(x_shape, x_dtype) if turns_x else x_strides
         out_strides = turning.room_strides(out_shape, out_dtype) if turns_out else out_strides
-        call = _call(layout, geometry, batch, x_dtype, x_strides, out_dtype, out_strides, is_packed)
+        call = call_for(layout, geometry, batch, x_dtype, x_strides, out_dtype, out_strides, is_packed)
         return TurnedCall(call, turns_out=turns_out)
     itemsize = layout.dtype.itemsize
     is_plain_x = x_dtype == layout.x_dtype and is_plain(x_strides, x_dtype, itemsize)
@@ -150,7 +150,7 @@ def forward(
     """
     if x.shape[0] == 0:
         return
-    call = _call(layout, geometry, x.shape[0], x.dtype, x.strides, out.dtype, out.strides, True)
+    call = call_for(layout, geometry, x.shape[0], x.dtype, x.strides, out.dtype, out.strides, True)
     call.run(x, packed.panels if call.takes_packed else packed.flat, bias, out)
 
 
@@ -187,5 +187,5 @@ def _call_once(
         problem = partial(scatter.problem, layout, geometry, batch, is_half=x_dtype.char == "e")
         return Call(kernel, work, problem, layout.dtype), False
     is_packed = not panels.packs_on_the_way(layout, geometry, batch)
-    call = _call(layout, geometry, batch, x_dtype, x_strides, out_dtype, out_strides, is_packed)
+    call = call_for(layout, geometry, batch, x_dtype, x_strides, out_dtype, out_strides, is_packed)
     return call, call.takes_packed

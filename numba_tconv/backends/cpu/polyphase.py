@@ -12,14 +12,14 @@ from functools import cache, cached_property, lru_cache, partial
 
 import numpy as np
 
-from numba_tconv.backends.cpu import columns, rational, segments, sparse, threads
-from numba_tconv.backends.cpu.forward import forward
+from numba_tconv.backends.cpu import columns, fir, rational, segments, sparse, threads
+from numba_tconv.backends.cpu.forward import call_for
 from numba_tconv.backends.cpu.layout import Layout, plan_layout
 from numba_tconv.backends.cpu.pack import Packed, pack_phases
 from numba_tconv.backends.cpu.staging import in_parts, part_dtype
 from numba_tconv.backends.cpu.sums import Operands
 from numba_tconv.backends.cpu.target import host
-from numba_tconv.geometry import RateChange, rate_change, window
+from numba_tconv.geometry import Geometry, RateChange, rate_change, window
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +72,9 @@ def _layout(filters: _Filters) -> Layout:
     )  # fmt: skip
 
 
+Key = tuple[tuple[int, int, int], tuple[int, int, int]]  # an array's shape and strides
+
+
 class Call:
     """All of a call that its shapes decide: the kernel, its multiply-adds, its integers for some workers."""
 
@@ -88,13 +91,27 @@ class Call:
         scratch, table = np.empty(numbers * n_workers, self._dtype), np.empty(places * n_workers, np.int64)
         threads.launch(self._kernel, (x, taps, out, scratch, table, integers), n_workers)
 
-    def run(self, x: np.ndarray, taps: np.ndarray, out: np.ndarray) -> None:
+    def run(self, x: np.ndarray, bank: "Bank", out: np.ndarray) -> None:
         """Compute `out` (batch, channel, time)."""
-        self.launch(in_parts(x), taps, in_parts(out))
+        self.launch(in_parts(x), bank.taps, in_parts(out))
 
-    def run_columns(self, x: np.ndarray, taps: np.ndarray, out: np.ndarray) -> None:
+    def run_columns(self, x: np.ndarray, bank: "Bank", out: np.ndarray) -> None:
         """Compute `out` (array, time, signal) of signals side by side; the parts of complex ones are lanes as well."""
-        self.launch(x.view(self._dtype)[:, None], taps, out.view(self._dtype)[:, None])
+        self.launch(x.view(self._dtype)[:, None], bank.taps, out.view(self._dtype)[:, None])
+
+
+class FirCall:
+    """A call of the FIR path."""
+
+    def __init__(self, layout: Layout, x: Key, out: Key, shape: Geometry) -> None:
+        (x_shape, x_strides), (_, out_strides) = x, out
+        self._bias = layout.zero_bias
+        self._call = call_for(layout, shape, x_shape[0], layout.x_dtype, x_strides, layout.out_dtype, out_strides, True)
+
+    def run(self, x: np.ndarray, bank: "Bank", out: np.ndarray) -> None:
+        """Compute `out` (batch, channel, time)."""
+        weights = bank.packed.panels if self._call.takes_packed else bank.packed.flat
+        self._call.run(x, weights, self._bias, out)
 
 
 def _columns_call(filters: _Filters, change: RateChange, arrays: int, signals: int) -> Call:
@@ -111,11 +128,8 @@ def _sparse_call(filters: _Filters, change: RateChange, operands: Operands) -> C
     return Call(kernel, filters.dtype, work, partial(sparse.problem, change, operands))
 
 
-Key = tuple[tuple[int, int, int], tuple[int, int, int]]  # an array's shape and strides
-
-
 @lru_cache(maxsize=4096)
-def _call(filters: _Filters, left: int, x: Key, out: Key) -> Call:
+def _call(filters: _Filters, left: int, x: Key, out: Key) -> Call | FirCall:
     """Choose what takes the least time for signals (batch, channel, time).
 
     Each kernel says how many nanoseconds one core takes, fitted to 2,800 random calls in four dtypes (a Xeon). Of all
@@ -128,7 +142,13 @@ def _call(filters: _Filters, left: int, x: Key, out: Key) -> Call:
     costs = {sparse: sparse.cost(change, operands), rational: rational.cost(change, operands, lanes)}
     if segments.serves(operands, lanes):
         costs[segments] = segments.cost(change, operands, lanes)
+    layout = _layout(filters)
+    if filters.down == 1 and layout.is_fir:
+        shape = window(x_shape[2], filters.size, filters.up, 1, left, out_shape[2])
+        costs[fir] = fir.cost(layout, shape, x_shape[0] * x_shape[1]) if filters.banks == 1 else 0.0
     path = min(costs, key=lambda module: costs[module])
+    if path is fir:
+        return FirCall(layout, x, out, shape)
     if path is sparse:
         return _sparse_call(filters, change, operands)
     problem = partial(path.problem, change, operands, lanes)
@@ -154,16 +174,16 @@ class Bank:
     def __init__(self, h: np.ndarray, up: int, down: int, dtype: np.dtype, *, is_complex: bool) -> None:
         self._filters = _filters(part_dtype(dtype), *h.shape, up, down, 1 + is_complex, h.dtype.kind == "c")
         self._h = h
-        self._fir: tuple[Layout, Packed] | None = None
-        if down == 1:
-            layout = _layout(self._filters)
-            if layout.is_fir:
-                self._fir = layout, Packed(layout, h[:, None])
 
     @cached_property
-    def _taps(self) -> np.ndarray:
+    def taps(self) -> np.ndarray:
         """The filters by phases."""
         return pack_phases(self._h, self._filters.up, self._filters.dtype, self._filters.x_parts)
+
+    @cached_property
+    def packed(self) -> Packed:
+        """The filters as the FIR path takes them."""
+        return Packed(_layout(self._filters), self._h[:, None])
 
     def run(self, x: np.ndarray, left: int, out: np.ndarray) -> None:
         """Write the outputs at `left`, `left + down`, ... of the full one to `out`.
@@ -174,13 +194,7 @@ class Bank:
         if x.dtype is not filters.x_dtype and x.dtype != filters.x_dtype:
             # One pass more; kernels for every dtype would be compiled for a second each.
             x = x.astype(filters.x_dtype)
-        if self._fir:
-            layout, packed = self._fir
-            shape = window(x.shape[2], filters.size, filters.up, 1, left, out.shape[2])
-            forward(layout, shape, x, packed, layout.zero_bias, out)
-        else:
-            call = _call(filters, left, (x.shape, x.strides), (out.shape, out.strides))
-            call.run(x, self._taps, out)
+        _call(filters, left, (x.shape, x.strides), (out.shape, out.strides)).run(x, self, out)
 
     def run_columns(self, x: np.ndarray, left: int, out: np.ndarray) -> bool:
         """`run` for arrays (array, time, signal) and one filter.
@@ -193,7 +207,7 @@ class Bank:
         x = np.ascontiguousarray(x, out.dtype)
         call, takes_columns = _call_side_by_side(filters, left, (x.shape, x.strides), (out.shape, out.strides))
         if takes_columns:
-            call.run_columns(x, self._taps, out)
+            call.run_columns(x, self, out)
         else:
-            call.run(x.swapaxes(1, 2), self._taps, out.swapaxes(1, 2))
+            call.run(x.swapaxes(1, 2), self, out.swapaxes(1, 2))
         return True
