@@ -21,6 +21,9 @@ from numba_tconv.backends.cpu.sums import Operands
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.geometry import Geometry, RateChange, rate_change, window
 
+# Multiply-adds that count as a nanosecond of a `cost`: two threads begin to win at 30 us.
+WORK_OF_NANOSECOND = 16
+
 
 @dataclass(frozen=True, eq=False)
 class _Filters:
@@ -49,6 +52,14 @@ class _Filters:
         """Whether results have the dtype of the signals."""
         return self.x_parts == self.out_parts
 
+    @cached_property
+    def layout(self) -> Layout:
+        """How the forward pass takes filters one for each channel."""
+        return plan_layout(
+            self.dtype, groups=self.banks, channels=1, filters=1, filter_size=self.size, stride=self.up, dilation=1,
+            x_parts=self.x_parts, weight_parts=1 + self.is_complex,
+        )  # fmt: skip
+
     def operands(self, signals: Sequence[int], x_strides: Sequence[int], out_strides: Sequence[int]) -> Operands:
         """Return the `Operands` of signals (batch, channel, time)."""
         sets, reduced = (2, self.x_parts) if self.is_complex else (1, 1)
@@ -61,15 +72,6 @@ class _Filters:
 
 
 _filters = lru_cache(maxsize=4096)(_Filters)
-
-
-@lru_cache(maxsize=4096)
-def _layout(filters: _Filters) -> Layout:
-    """Return the layout of filters one for each channel."""
-    return plan_layout(
-        filters.dtype, groups=filters.banks, channels=1, filters=1, filter_size=filters.size, stride=filters.up,
-        dilation=1, x_parts=filters.x_parts, weight_parts=2 if filters.is_complex else 1,
-    )  # fmt: skip
 
 
 Key = tuple[tuple[int, int, int], tuple[int, int, int]]  # an array's shape and strides
@@ -122,10 +124,10 @@ def _columns_call(filters: _Filters, change: RateChange, arrays: int, signals: i
     return Call(kernel, filters.dtype, work, partial(columns.problem, change, arrays, lanes))
 
 
-def _sparse_call(filters: _Filters, change: RateChange, operands: Operands) -> Call:
+def _sparse_call(filters: _Filters, change: RateChange, operands: Operands, cost: float) -> Call:
     """Return the call that sums number by number."""
-    work, kernel = sparse.work(change, operands), sparse.kernel(filters.dtype, operands.sets, operands.reduced)
-    return Call(kernel, filters.dtype, work, partial(sparse.problem, change, operands))
+    kernel = sparse.kernel(filters.dtype, operands.sets, operands.reduced)
+    return Call(kernel, filters.dtype, int(WORK_OF_NANOSECOND * cost), partial(sparse.problem, change, operands))
 
 
 @lru_cache(maxsize=4096)
@@ -142,17 +144,17 @@ def _call(filters: _Filters, left: int, x: Key, out: Key) -> Call | FirCall:
     costs = {sparse: sparse.cost(change, operands), rational: rational.cost(change, operands, lanes)}
     if segments.serves(operands, lanes):
         costs[segments] = segments.cost(change, operands, lanes)
-    layout = _layout(filters)
-    if filters.down == 1 and layout.is_fir:
+    if filters.down == 1 and filters.layout.is_fir:
         shape = window(x_shape[2], filters.size, filters.up, 1, left, out_shape[2])
-        costs[fir] = fir.cost(layout, shape, x_shape[0] * x_shape[1]) if filters.banks == 1 else 0.0
+        costs[fir] = fir.cost(filters.layout, shape, x_shape[0] * x_shape[1]) if filters.banks == 1 else 0.0
     path = min(costs, key=lambda module: costs[module])
     if path is fir:
-        return FirCall(layout, x, out, shape)
+        return FirCall(filters.layout, x, out, shape)
     if path is sparse:
-        return _sparse_call(filters, change, operands)
+        return _sparse_call(filters, change, operands, costs[sparse])
+    work = rational.work(change, operands) if path is rational else int(WORK_OF_NANOSECOND * costs[path])
     problem = partial(path.problem, change, operands, lanes)
-    return Call(path.kernel(filters.dtype), filters.dtype, rational.work(change, operands), problem)
+    return Call(path.kernel(filters.dtype), filters.dtype, work, problem)
 
 
 @lru_cache(maxsize=4096)
@@ -163,8 +165,9 @@ def _call_side_by_side(filters: _Filters, left: int, x: Key, out: Key) -> tuple[
     (x_n, x_t, x_s), (out_n, out_t, out_s) = x[1], out[1]
     operands = filters.operands((arrays, signals), (x_n, x_s, x_t), (out_n, out_s, out_t))
     lanes = host().lanes(filters.dtype.itemsize)
-    if sparse.cost(change, operands) < columns.cost(change, operands, lanes):
-        return _sparse_call(filters, change, operands), False
+    cost = sparse.cost(change, operands)
+    if cost < columns.cost(change, operands, lanes):
+        return _sparse_call(filters, change, operands, cost), False
     return _columns_call(filters, change, arrays, signals), True
 
 
@@ -183,7 +186,7 @@ class Bank:
     @cached_property
     def packed(self) -> Packed:
         """The filters as the FIR path takes them."""
-        return Packed(_layout(self._filters), self._h[:, None])
+        return Packed(self._filters.layout, self._h[:, None])
 
     def run(self, x: np.ndarray, left: int, out: np.ndarray) -> None:
         """Write the outputs at `left`, `left + down`, ... of the full one to `out`.

@@ -15,9 +15,6 @@ from numba_tconv.backends.cpu.tile import multiply_add
 from numba_tconv.backends.cpu.turns import take
 from numba_tconv.geometry import RateChange
 
-# Multiply-adds of vectors in a nanosecond.
-LANES = 16
-
 (
     ITEMS, SIGNALS, SIGNALS_OF_ITEM, BANKS, UP, DOWN, LEFT, LENGTH, OUTPUT_LENGTH, TAPS, PHASES,
 ) = range(11)  # fmt: skip
@@ -104,11 +101,6 @@ def cost(change: RateChange, operands: Operands) -> float:
     met = min(change.output_length * change.taps_per_phase, change.length * -(-change.filter_size // change.down))
     of_part = 18 + 4.5 * change.output_length + 0.43 * met * operands.reduced
     return 600 + operands.batch * operands.channels * operands.out_parts * of_part
-
-
-def work(change: RateChange, operands: Operands) -> int:
-    """Return the multiply-adds, of vectors, in the time of a call."""
-    return int(LANES * cost(change, operands))
 
 
 def problem(change: RateChange, operands: Operands, n_workers: int) -> tuple[np.ndarray, int, int]:
