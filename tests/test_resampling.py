@@ -198,6 +198,20 @@ def test_every_kernel_gives_the_same_bits(rng):
         np.testing.assert_array_equal(upfirdn(h, pair, up, down).imag, rows[4])
 
 
+@pytest.mark.parametrize(("dtype", "h_dtype"), ["ff", "dd", "Ff", "fF", "FF", "DD"])
+@pytest.mark.parametrize(("up", "down", "taps"), [(1, 1, 40), (4, 1, 23), (3, 2, 20), (2, 5, 1), (20, 1, 50)])
+def test_whichever_kernel_serves_gives_these_bits(dtype, h_dtype, up, down, taps, rng, monkeypatch):
+    x = rng.standard_normal((20, 90, 2)).view(complex)[..., 0]
+    h = rng.standard_normal((taps, 2)).view(complex)[:, 0]
+    x, h = ((a if kind in "FD" else a.real).astype(kind) for a, kind in ((x, dtype), (h, h_dtype)))
+    expected = upfirdn(h, x, up, down)
+    for seed in range(6):
+        with prefer(monkeypatch, seed):
+            np.testing.assert_array_equal(upfirdn(h, x, up, down), expected)
+            np.testing.assert_array_equal(upfirdn(h, np.ascontiguousarray(x.T), up, down, axis=0).T, expected)
+            np.testing.assert_array_equal(upfirdn(h, x[3, ::-1][::-1], up, down), expected[3])
+
+
 @pytest.mark.parametrize("dtype", ["f", "d", "F", "D"])
 @pytest.mark.parametrize("h_dtype", ["f", "d", "F", "D"])
 @pytest.mark.parametrize(("up", "down", "taps"), [(1, 60, 7), (7, 60, 3), (7, 60, 40), (1, 60, 1)])

@@ -15,43 +15,29 @@ WRAP, EDGE, SMOOTH, SYMMETRIC, REFLECT, ANTISYMMETRIC, ANTIREFLECT, LINE = range
 
 
 @jit.helper
-def _place(mode, length, p):
-    """Return where a sample p places behind the last one is taken from, if it is turned, and how many turns before."""
+def _rule(mode, length, whole_length, p):
+    """Return what makes a sample p places behind the last one: `k, sign, base, slope, other`.
+
+    The sample is `sign*x[k] + base*x[last] + slope*(x[last] - x[other])`.
+    """
+    last = length - 1
     if mode == WRAP:
-        return (p - 1) % length, False, 0
-    if mode in (EDGE, SMOOTH, LINE):
-        return length - 1, False, 0
+        return (p - 1) % length, 1.0, 0.0, 0.0, 0
+    if mode == EDGE:
+        return last, 1.0, 0.0, 0.0, 0
+    if mode == SMOOTH:
+        return last, 1.0, 0.0, float(p), length - 2
+    if mode == LINE:
+        return last, 1.0, 0.0, p / (whole_length - 1), 0
     # A signal that goes back and forth turns about its last sample, or behind it.
     ends = 1 if mode in (REFLECT, ANTIREFLECT) else 0
-    turns, k = divmod(length - 1 + p, 2 * (length - ends))
-    if k < length:
-        return k, False, turns
-    return 2 * length - 1 - ends - k, True, turns
-
-
-@jit.helper
-def _make_up(x, out, i, p, is_before, mode, whole_length):
-    """Write sample i of all signals, which lies p places behind the last one, or before the first."""
-    length = x.shape[1]
-    k, is_turned, turns = _place(mode, length, p)
-    first, near, last = 0, length - 2, length - 1
-    if is_before:
-        k, first, near, last = last - k, last, 1, first
-    for n in range(out.shape[0]):
-        for s in range(out.shape[2]):
-            sample = x[n, k, s]
-            if mode == SMOOTH:
-                sample += p * (sample - x[n, near, s])
-            elif mode == LINE:
-                sample += p * ((sample - x[n, first, s]) / (whole_length - 1))
-            elif mode == ANTISYMMETRIC and is_turned:
-                sample = -sample
-            elif mode == ANTIREFLECT:
-                if is_turned:
-                    sample = 2 * x[n, last, s] - sample
-                if turns:
-                    sample += 2 * turns * (x[n, last, s] - x[n, first, s])
-            out[n, i, s] = sample
+    turns, k = divmod(last + p, 2 * (length - ends))
+    is_turned = k >= length
+    k = 2 * length - 1 - ends - k if is_turned else k
+    sign = -1.0 if is_turned and mode in (ANTISYMMETRIC, ANTIREFLECT) else 1.0
+    if mode != ANTIREFLECT:
+        return k, sign, 0.0, 0.0, 0
+    return k, sign, 2.0 if is_turned else 0.0, 2.0 * turns, 0
 
 
 @jit.helper
@@ -78,14 +64,27 @@ def _kernel(dtype):
     """
 
     def run(x, out, start, mode, whole_length):
-        length, stop = x.shape[1], start + out.shape[1]
+        length, last = x.shape[1], x.shape[1] - 1
         for n in range(out.shape[0]):
             _copy_inside(x, out, n, start)
+        before, behind = max(0, min(0, start + out.shape[1]) - start), max(start, length) - start
         # Place by place: what it is made from is looked for once.
-        for i in range(start, min(0, stop)):
-            _make_up(x, out, i - start, -i, True, mode, whole_length)
-        for i in range(max(start, length), stop):
-            _make_up(x, out, i - start, i - length + 1, False, mode, whole_length)
+        for step in range(before + max(0, out.shape[1] - behind)):
+            place = step if step < before else step - before + behind
+            i = start + place
+            k, sign, base, slope, other = _rule(mode, length, whole_length, -i if i < 0 else i - last)
+            end = last
+            if i < 0:
+                k, other, end = last - k, last - other, 0
+            for n in range(out.shape[0]):
+                for s in range(out.shape[2]):
+                    sample = sign * x[n, k, s]
+                    # Not added where they are zero: infinite, they would make NaN of it.
+                    if base:
+                        sample += base * x[n, end, s]
+                    if slope:
+                        sample += slope * (x[n, end, s] - x[n, other, s])
+                    out[n, place, s] = sample
 
     arrays = jit.array(dtype, 3, "A", readonly=True), jit.array(dtype, 3)
     return jit.compile_kernel(run, (*arrays, types.int64, types.int64, types.int64))

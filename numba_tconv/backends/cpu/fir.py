@@ -43,6 +43,9 @@ ROWS_OF_TURN = 4096
 # Multiply-adds that take as long as a signal takes whatever its length: 20 ns.
 WORK_OF_SIGNAL = 1 << 10
 
+# Behind any sample.
+EVERYWHERE = 1 << 60
+
 # What the direct path needs as well, then what is the FIR path's own.
 (
     ITEMS, ROW_BLOCKS, BLOCK_OF_ROWS, SIGNALS, FIRST_ROW, ROWS, LENGTH, IS_HALF,
@@ -94,6 +97,8 @@ def kernel(x_dtype, dtype, out_dtype, S, unit, parts):
         halo, step = problem[HALO], problem[STEP] * unit
         signals_of_batch = problem[SIGNALS] // out.shape[0]
         is_plain_x, is_plain_out = problem[IS_PLAIN_X], problem[IS_PLAIN_OUT]
+        # Complex taps on one complex channel go tap by tap, the imaginary half of a sample first, as in `sparse.py`.
+        is_tap_major = problem[IS_MERGED] and problem[CHANNELS] == 1
         spill = worker * problem[SCRATCH]
         stage = spill + tile_size
         turn = take(turns) * problem[ITEMS_OF_TURN]
@@ -119,6 +124,10 @@ def kernel(x_dtype, dtype, out_dtype, S, unit, parts):
                         begin, end = first - halo, last + few_rows
                         stage_channels(x, scratch, stage, problem, n, group, part, begin, end - begin, unit, channels)
                         source, channel_step = address(scratch) + (stage - begin * unit) * itemsize, problem[STAGE_ROW]
+                    steps, exists = (channel_step, -step), (begin, end)
+                    if is_tap_major:  # staged with zeros beyond the ends: all of it exists
+                        source += channel_step * itemsize
+                        steps, counts, exists = (-step, -channel_step), (problem[TAPS], 2), (-EVERYWHERE, EVERYWHERE)
                     sums = spilled + problem[SUMS] * itemsize
                     row = first
                     while row < last:
@@ -133,13 +142,14 @@ def kernel(x_dtype, dtype, out_dtype, S, unit, parts):
                         at = source + row * unit * itemsize
                         if is_whole:
                             fir_tile(
-                                (at, channel_step, -step), taps, w0, counts, bias, (b0, 0), (target, 0), sums,
+                                (at, steps[0], steps[1]), taps, w0, counts, bias, (b0, 0), (target, 0), sums,
                                 is_first, is_last, 1, S, V, lanes, unit, parts, False,
                             )  # fmt: skip
                         else:
                             fir_edge(
-                                (at, channel_step, -step, (begin - row) * unit, (end - row) * unit), taps, w0, counts,
-                                bias, b0, (target, out_from, out_to), sums, is_first, is_last, S, lanes, unit, parts,
+                                (at, steps[0], steps[1], (exists[0] - row) * unit, (exists[1] - row) * unit),
+                                taps, w0, counts, bias, b0, (target, out_from, out_to), sums,
+                                is_first, is_last, S, lanes, unit, parts,
                             )  # fmt: skip
                         if is_last and not is_plain_out:
                             count = min(rows, last - row)

@@ -187,6 +187,9 @@ def _pack_filters(layout: Layout, weight: np.ndarray) -> np.ndarray:
     else:
         panels = np.zeros((layout.groups, layout.filters, layout.reduced_channels, filled), layout.dtype)
         panels[..., :size] = _as_real(layout, weight).reshape(layout.groups, -1, layout.filters, size).swapaxes(1, 2)
+    if layout.channels == 1 and layout.reduced_channels == 2:  # tap by tap, the imaginary half first
+        halves = panels.reshape(layout.groups * layout.filters, 2, layout.taps, layout.width)
+        panels = halves[:, ::-1].swapaxes(1, 2)
     return panels.reshape(-1)
 
 

@@ -21,6 +21,8 @@ from numba_tconv.backends.cpu.sums import Operands
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.geometry import Geometry, RateChange, rate_change, window
 
+# Nanoseconds by which `sparse.py` may be slower: it is compiled in half a second, where the others take one or two.
+COMPILED_SOON = 1500
 # Multiply-adds that count as a nanosecond of a `cost`: two threads begin to win at 30 us.
 WORK_OF_NANOSECOND = 16
 
@@ -147,7 +149,7 @@ def _call(filters: _Filters, left: int, x: Key, out: Key) -> Call | FirCall:
     if filters.down == 1 and filters.layout.is_fir:
         shape = window(x_shape[2], filters.size, filters.up, 1, left, out_shape[2])
         costs[fir] = fir.cost(filters.layout, shape, x_shape[0] * x_shape[1]) if filters.banks == 1 else 0.0
-    path = min(costs, key=lambda module: costs[module])
+    path = min(costs, key=lambda module: costs[module] - (COMPILED_SOON if module is sparse else 0))
     if path is fir:
         return FirCall(filters.layout, x, out, shape)
     if path is sparse:
