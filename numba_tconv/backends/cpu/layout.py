@@ -129,6 +129,12 @@ class Layout:
         return lanes == self.filters * self.filter_lanes and self.long_rows == self.filter_lanes
 
     @cached_property
+    def is_packed_as_it_is(self) -> bool:
+        """Whether the FIR path takes real weights in the caller's order."""
+        is_filled = self.filter_size == self.taps * self.width
+        return self.is_fir and is_filled and 1 in (self.filters, self.channels) and self.weight_parts == 1
+
+    @cached_property
     def direct_filters(self) -> int:
         """Filters of a tile of the direct path, which serves long signals; 0 where it never does.
 

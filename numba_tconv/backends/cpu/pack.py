@@ -176,6 +176,8 @@ def _as_real(layout: Layout, weight: np.ndarray) -> np.ndarray:
 
 def _pack_filters(layout: Layout, weight: np.ndarray) -> np.ndarray:
     """Return the filters one behind the other, each filled up to whole rows: FIR panels, a matter of microseconds."""
+    if layout.is_packed_as_it_is:
+        return flat_real(layout, weight)
     size, filled = layout.filter_size * layout.weight_parts, layout.taps * layout.width
     if weight.size == size and layout.weight_parts == 1:  # one filter of small calls: in half the time
         panels = np.zeros(filled, layout.dtype)

@@ -124,6 +124,8 @@ def kernel(x_dtype, dtype, out_dtype):
 
 def serves(layout: Layout, geometry: Geometry, batch: int) -> bool:
     """Whether the weights of a single call should be read in place, where they lie as the kernel takes them."""
+    if layout.is_packed_as_it_is:  # nothing is saved then: 1111 -> 1 (8, 4) with 15 samples took 31 us, and takes 19
+        return False
     rows = batch * layout.signals * geometry.length
     weights = layout.groups * layout.channels * layout.filters * layout.filter_size
     if weights <= SMALL_WEIGHT:
