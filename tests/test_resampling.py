@@ -408,6 +408,20 @@ def test_rates_beyond_the_filter_take_no_memory():
     assert peak < 1 << 20
 
 
+@pytest.mark.parametrize(("up", "down", "taps"), [(1, 3, 900), (1, 1, 3000), (1, 500, 50), (48, 7, 5000), (1, 2999, 9)])
+@pytest.mark.parametrize("seed", range(6))
+def test_many_signals_take_little_memory(up, down, taps, seed, monkeypatch):
+    """No kernel keeps more than 16 MiB for each thread."""
+    x, h = np.ones((200, 3000)), np.ones(taps)
+    with prefer(monkeypatch, seed):
+        upfirdn(h, x, up, down, method="direct")  # compiled before memory is counted
+        tracemalloc.start()
+        y = upfirdn(h, x, up, down, method="direct")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak - y.nbytes < numba.get_num_threads() * (16 << 20)
+
+
 def test_a_design_is_kept_and_cannot_be_spoilt():
     first = resampling.low_pass(np.dtype("f"), 3, 2, ("kaiser", 5.0))[0]
     assert resampling.low_pass(np.dtype("f"), 3, 2, ("kaiser", 5.0))[0] is first

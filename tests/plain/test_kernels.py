@@ -172,6 +172,8 @@ def test_rates(up, down, dtype, h_dtype, fastest, phases, size, monkeypatch):
     """Against SciPy: signals along both axes, alone and beside others, at once and in blocks of phases and periods."""
     monkeypatch.setattr(rational, "BLOCK_OF_PHASES", phases)
     monkeypatch.setattr(rational, "BLOCK_SIZE", size)
+    monkeypatch.setattr(segments, "BLOCK_SIZE", 1 << 9)
+    monkeypatch.setattr(segments, "FEWEST_OUTPUTS", 3)
     for module in (rational, sparse, columns, segments, fir):
         monkeypatch.setattr(module, "cost", lambda *_, is_fastest=module is fastest: 0 if is_fastest else 1e9)
     polyphase._call.cache_clear()

@@ -144,7 +144,7 @@ def _call(filters: _Filters, left: int, x: Key, out: Key) -> Call | FirCall:
     operands = filters.operands(out_shape[:2], x_strides, out_strides)
     lanes = host().lanes(filters.dtype.itemsize)
     costs = {sparse: sparse.cost(change, operands), rational: rational.cost(change, operands, lanes)}
-    if segments.serves(operands, lanes):
+    if segments.serves(change, operands, lanes):
         costs[segments] = segments.cost(change, operands, lanes)
     if filters.down == 1 and filters.layout.is_fir:
         shape = window(x_shape[2], filters.size, filters.up, 1, left, out_shape[2])

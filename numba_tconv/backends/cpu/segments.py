@@ -20,9 +20,10 @@ from numba_tconv.backends.cpu.turns import take
 from numba_tconv.backends.cpu.vectors import address
 from numba_tconv.geometry import RateChange
 
-# Numbers that an item stages and sums up, at most where that leaves it a few outputs: to stay in L2.
-BLOCK_SIZE = 1 << 16
-FEWEST_OUTPUTS = 16
+# Numbers that an item stages and sums up, to stay in L2; and where that would leave it few outputs. Longer filters are
+# for other kernels.
+BLOCK_SIZE, MOST_SIZE = 1 << 16, 1 << 19
+FEWEST_OUTPUTS, MOST_TAPS = 16, 1 << 10
 
 (
     ITEMS, BLOCKS_OF_SIGNALS, SIGNALS, SIGNALS_OF_ITEM, OUTPUTS_OF_ITEM, UP, DOWN, LEFT, LENGTH, OUTPUT_LENGTH,
@@ -127,9 +128,10 @@ def kernel(dtype):
     return jit.compile_kernel(run, kernel_arguments(dtype))
 
 
-def serves(operands: Operands, lanes: int) -> bool:
-    """Whether signals (signal, 1, time) are enough to fill a vector, and have one filter."""
-    return operands.banks == operands.channels == 1 and operands.batch >= lanes
+def serves(change: RateChange, operands: Operands, lanes: int) -> bool:
+    """Whether signals (signal, 1, time) are enough to fill a vector, and have one filter that is not too long."""
+    is_shared = operands.banks == operands.channels == 1
+    return is_shared and operands.batch >= lanes and change.taps_per_phase <= MOST_TAPS
 
 
 def cost(change: RateChange, operands: Operands, lanes: int) -> float:
@@ -151,15 +153,20 @@ def problem(change: RateChange, operands: Operands, lanes: int, n_workers: int) 
     blocks_of_signals = max(-(-signals // (VECTORS * lanes)), min(n_workers, signals // (2 * lanes)))
     width = -(-signals // (blocks_of_signals * lanes)) * lanes
     row = (-(-width // 16) | 1) * 16  # an odd number of cache lines: rows must not meet in one set of the cache
-    blocks = 1
-    while True:
-        outputs = -(-count // blocks)
-        reach = (outputs - 1) * change.down // change.up + 1 + change.taps_per_phase
-        numbers = min(reach, change.length) * operands.x_parts + outputs * operands.out_parts
-        if numbers * row <= BLOCK_SIZE or outputs <= FEWEST_OUTPUTS:
-            break
-        blocks += 1
-    sums = row * (1 + min(reach, change.length) * operands.x_parts)
+
+    def reach(outputs: int) -> int:
+        """Return how many samples so many outputs see."""
+        return min(change.length, (outputs - 1) * change.down // change.up + 1 + change.taps_per_phase)
+
+    def size(outputs: int) -> int:
+        return row * (reach(outputs) * operands.x_parts + outputs * operands.out_parts)
+
+    outputs = count
+    while outputs > 1 and size(outputs) > (BLOCK_SIZE if outputs > FEWEST_OUTPUTS else MOST_SIZE):
+        outputs = -(-outputs // 2)
+    blocks = -(-count // outputs)
+    outputs = -(-count // blocks)
+    sums = row * (1 + reach(outputs) * operands.x_parts)
     values = {
         ITEMS: -(-signals // width) * blocks,
         BLOCKS_OF_SIGNALS: -(-signals // width),
@@ -178,7 +185,7 @@ def problem(change: RateChange, operands: Operands, lanes: int, n_workers: int) 
         OUT_UNIT: operands.out_parts,
         ROW: row,
         SUMS: sums,
-        ROWS: reach * operands.x_parts + 2 * outputs,
+        ROWS: ((outputs - 1) * change.down // change.up + 1 + change.taps_per_phase) * operands.x_parts + 2 * outputs,
         SCRATCH: sums + outputs * operands.out_parts * row + LINE_OF_CACHE,
         IS_PLAIN_X: operands.is_plain_x,
         IS_PLAIN_OUT: operands.is_plain_out,
