@@ -142,9 +142,9 @@ def check_bias(bias: ArrayLike | None, weight: NDArray[Any], groups: int) -> NDA
     return array
 
 
-def check_x(x: ArrayLike, in_channels: int, *, may_be_lazy: bool = False) -> NDArray[Any]:
+def check_x(x: ArrayLike, in_channels: int) -> NDArray[Any]:
     """Return `x` as (batch, in_channels, length) or (in_channels, length)."""
-    array = as_array("x", x, may_be_lazy=may_be_lazy, may_be_on_gpu=True)
+    array = as_array("x", x, may_be_on_gpu=True)
     check_x_shape(array.shape, in_channels)
     return array
 
@@ -162,6 +162,14 @@ def check_channels(shape: tuple[int, ...], in_channels: int) -> None:
         raise ValueError(f"x must have the shape (batch, in_channels, length) or (in_channels, length); got {shape}")
     if shape[-2] != in_channels:
         raise ValueError(f"weight has {in_channels} input channels, x has {shape[-2]} (shape {shape})")
+
+
+def looked_up(check: Any, *arguments: Any) -> Any:
+    """Return what a cached check says, and what cannot be looked up is refused by the check itself: a better word."""
+    try:
+        return check(*arguments)
+    except TypeError:
+        return check.__wrapped__(*arguments)
 
 
 @cache

@@ -28,6 +28,7 @@ from numba_tconv.arguments import (
     check_x_shape,
     computed_dtype,
     is_lazy,
+    looked_up,
     result_dtype,
 )
 from numba_tconv.backends import backend, check_device
@@ -62,11 +63,13 @@ def _layout(shape: tuple[int, ...], weight: np.dtype[Any], options: Options, x: 
     )
 
 
-def _prepare(weight: NDArray[Any], bias: NDArray[Any] | None, options: Options, x: np.dtype[Any]) -> _Prepared:
-    """Choose the dtype and the layout, spread the bias over real parts."""
-    dtype = result_dtype(x, weight.dtype)
+def _prepare(
+    shape: tuple[int, ...], weight: np.dtype[Any], bias: NDArray[Any] | None, options: Options, x: np.dtype[Any]
+) -> _Prepared:
+    """Choose the dtype and the layout for weights of a shape and dtype, spread the bias over real parts."""
+    dtype = result_dtype(x, weight)
     _check_kind(bias, dtype)
-    layout = _layout(weight.shape, weight.dtype, options, x)
+    layout = _layout(shape, weight, options, x)
     if bias is None:
         return _Prepared(dtype, layout, layout.zero_bias)
     return _Prepared(dtype, layout, bias.astype(dtype if dtype.kind == "c" else layout.dtype).view(layout.dtype))
@@ -94,8 +97,7 @@ class _Checked:
     def prepared(self) -> _Prepared:
         """What the CPU needs where there is no bias."""
         x, weight = self.dtypes
-        layout = _layout(self.weight_shape, weight, self.options, x)
-        return _Prepared(result_dtype(x, weight), layout, layout.zero_bias)
+        return _prepare(self.weight_shape, weight, None, self.options, x)
 
 
 @lru_cache(maxsize=4096, typed=True)
@@ -121,11 +123,10 @@ def _checked(x: Any, weight: Any, padding: Padding, *options: Any) -> _Checked:
     stride, output_padding, groups, dilation, device = options
     if not isinstance(padding, (int, str)):
         padding = as_padding(padding)  # (1.0, 2) must not be taken for (1, 2)
-    arguments = x.shape, x.dtype, weight.shape, weight.dtype, stride, padding, output_padding, groups, dilation, device
-    try:
-        return _check(*arguments)
-    except TypeError:  # what cannot be looked up is refused with a better word
-        return _check.__wrapped__(*arguments)
+    checked: _Checked = looked_up(
+        _check, x.shape, x.dtype, weight.shape, weight.dtype, stride, padding, output_padding, groups, dilation, device
+    )
+    return checked
 
 
 def _run(
@@ -197,7 +198,7 @@ def _run_block(
 ) -> NDArray[Any]:
     """Compute some samples of the full output of a block; those behind its end are the bias alone."""
     shape = window(x.shape[-1], weight.shape[2], stride, dilation, run.left, run.size)
-    prepared = _prepare(weight, bias, Options(stride, (0, 0), 0, groups, dilation), x.dtype)
+    prepared = _prepare(weight.shape, weight.dtype, bias, Options(stride, (0, 0), 0, groups, dilation), x.dtype)
     out_shape = (*x.shape[:-2], weight.shape[1] * groups, run.size)
     return _run(backend("cpu.forward").forward_once, prepared, shape, x, weight, out_shape, None, ())
 
@@ -306,7 +307,7 @@ def conv_transpose1d(
         return _run_on_gpu(operator, checked.shape, x, weight, bias, checked.out_shape, out, stream)
     if stream is not None:
         check_stream(stream, x)
-    prepared = _prepare(weight, bias, checked.options, x.dtype)
+    prepared = _prepare(weight.shape, weight.dtype, bias, checked.options, x.dtype)
     inputs = (weight,) if bias is None else (weight, bias)
     return _run(backend("cpu.forward").forward_once, prepared, checked.shape, x, weight, checked.out_shape, out, inputs)
 
@@ -365,7 +366,7 @@ class ConvTranspose1d:
 
     def _prepare(self, x: np.dtype[Any]) -> tuple[_Prepared, Any]:
         """Return what inputs of the dtype `x` need, and the packed weights, which are shared where they are equal."""
-        prepared = _prepare(self._weight, self._bias, self._options, x)
+        prepared = _prepare(self._weight.shape, self._weight.dtype, self._bias, self._options, x)
         packed = {id(other.layout): weights for other, weights in self._prepared.values()}.get(id(prepared.layout))
         packed = packed or backend("cpu.forward").Packed(prepared.layout, self._weight)
         self._prepared[x] = prepared, packed

@@ -15,6 +15,7 @@ from numba_tconv.arguments import (
     check_one_place,
     check_stream,
     is_lazy,
+    looked_up,
 )
 from numba_tconv.axes import as_axis
 from numba_tconv.backends import DEFAULT, FEWEST_PRODUCTS, Work, check_device, serves_on_gpu
@@ -161,11 +162,8 @@ def _plan(
 
 def _planned(h: Array, x: Array, up: int, down: int, axis: int, mode: str, method: str, device: str) -> _Plan:
     """Return the `_Plan` of a filter and signals."""
-    arguments = (h.shape, h.dtype, x.shape, x.dtype, up, down, axis, mode, method, device)
-    try:
-        return _plan(*arguments)
-    except TypeError:  # what cannot be looked up is refused with a better word
-        return _plan.__wrapped__(*arguments)
+    plan: _Plan = looked_up(_plan, h.shape, h.dtype, x.shape, x.dtype, up, down, axis, mode, method, device)
+    return plan
 
 
 class _Numbers:

@@ -69,18 +69,28 @@ def wide(array):
     return array.astype(complex if array.dtype.kind == "c" else float)
 
 
+def forget_calls():
+    """Let the kernel of each call be chosen anew."""
+    from numba_tconv.backends.cpu import polyphase
+
+    polyphase._call.cache_clear()
+    polyphase._call_side_by_side.cache_clear()
+
+
 @contextmanager
 def prefer(monkeypatch, seed):
     """Let another kernel be the fastest with each seed, where it can serve the call; the first one that is."""
-    from numba_tconv.backends.cpu import columns, fir, polyphase, rational, segments, sparse
+    from numba_tconv.backends.cpu import columns, fir, rational, segments, sparse
 
     modules = sparse, rational, columns, segments, fir
     with monkeypatch.context() as patched:
         for k, module in enumerate(modules if seed % 6 else ()):
             patched.setattr(module, "cost", lambda *_, is_fast=seed % 6 == k + 1: 0 if is_fast else 1e9)
-        polyphase._call.cache_clear()
-        polyphase._call_side_by_side.cache_clear()
-        yield
+        forget_calls()
+        try:
+            yield
+        finally:
+            forget_calls()
 
 
 @pytest.mark.parametrize("first", range(0, CASES, CASES_OF_A_TEST))
@@ -220,6 +230,7 @@ def test_few_outputs_are_summed_one_by_one(dtype, h_dtype, up, down, taps, rng, 
 
     monkeypatch.setattr(rational, "kernel", None)
     monkeypatch.setattr(columns, "kernel", None)
+    forget_calls()
     x = rng.standard_normal((3, 2, 100)).view(complex)
     h = rng.standard_normal(2 * taps).view(complex)
     x, h = ((a if kind in "FD" else a.real).astype(kind) for a, kind in ((x, dtype), (h, h_dtype)))
@@ -234,11 +245,11 @@ def test_few_outputs_are_summed_one_by_one(dtype, h_dtype, up, down, taps, rng, 
 @pytest.mark.parametrize("is_complex", [False, True])
 @pytest.mark.parametrize(("up", "down", "length"), [(160, 147, 90), (1, 4, 30), (16, 1, 3), (25, 36, 11), (3, 2, 5)])
 def test_many_short_signals_are_filtered_side_by_side(dtype, is_complex, up, down, length, rng, monkeypatch):
-    from numba_tconv.backends.cpu import polyphase, segments
+    from numba_tconv.backends.cpu import segments
 
     calls, kernel = [], segments.kernel
     monkeypatch.setattr(segments, "kernel", lambda dtype: calls.append(dtype) or kernel(dtype))
-    polyphase._call.cache_clear()
+    forget_calls()
     x = rng.standard_normal((270, 2 * length)).view(complex)
     x = (x if np.dtype(dtype).kind == "c" else x.real).astype(dtype)
     h = rng.standard_normal(61).astype(x.real.dtype)

@@ -2,7 +2,7 @@
 
     y[n, lane] = sum_j taps[r + up*j] * row[q - j, lane]          q, r = divmod(left + down*n, up)
 
-What the lanes are is the business of `rational.py` and `columns.py`.
+What the lanes are is the business of `rational.py`, `columns.py` and `segments.py`.
 """
 
 from typing import NamedTuple

@@ -25,6 +25,22 @@ ROWS, COLUMNS = 64, 512
 WORK_OF_NUMBER = 2
 
 
+@jit.helper
+def turn(source, rows, step, target, columns, t_step, like, lanes):
+    """Transpose `rows` runs of `columns` numbers, `step` bytes apart, to `columns` runs of `rows`, `t_step` apart.
+
+    By square tiles between addresses of numbers as of `like`; neither count is less than `lanes`.
+    """
+    for row_next in range(0, rows, lanes):
+        row = min(row_next, rows - lanes)  # the last tile overlaps the one before
+        for column_next in range(0, columns, lanes):
+            column = min(column_next, columns - lanes)
+            transpose(
+                source + row * step + column * like.itemsize, step // like.itemsize,
+                target + column * t_step + row * like.itemsize, t_step // like.itemsize, like, literally(lanes),
+            )  # fmt: skip
+
+
 @jit.once
 def _kernel(dtype):
     """Return the compiled kernel `(source, target, turns, worker)`; the one is contiguous along axis 1, the other 2."""
@@ -33,20 +49,18 @@ def _kernel(dtype):
     def run(source, target, turns, worker):
         batch, rows, columns = source.shape
         row_blocks, column_blocks = -(-rows // ROWS), -(-columns // COLUMNS)
-        step, t_step = source.strides[2] // itemsize, target.strides[1] // itemsize
         index = take(turns)
         while index < batch * row_blocks * column_blocks:
             item, column_block = divmod(index, column_blocks)
             n, row_block = divmod(item, row_blocks)
-            for row_next in range(row_block * ROWS, min(rows, (row_block + 1) * ROWS), lanes):
-                row = min(row_next, rows - lanes)  # the last tile overlaps the one before
-                for column_next in range(column_block * COLUMNS, min(columns, (column_block + 1) * COLUMNS), lanes):
-                    column = min(column_next, columns - lanes)
-                    transpose(
-                        address(source) + n * source.strides[0] + row * itemsize + column * source.strides[2], step,
-                        address(target) + n * target.strides[0] + row * target.strides[1] + column * itemsize, t_step,
-                        target, literally(lanes),
-                    )  # fmt: skip
+            # A last block of fewer rows than a tile begins within the one before.
+            row, column = min(row_block * ROWS, rows - lanes), min(column_block * COLUMNS, columns - lanes)
+            turn(
+                address(source) + n * source.strides[0] + row * itemsize + column * source.strides[2],
+                min(columns, (column_block + 1) * COLUMNS) - column, source.strides[2],
+                address(target) + n * target.strides[0] + row * target.strides[1] + column * itemsize,
+                min(rows, (row_block + 1) * ROWS) - row, target.strides[1], target, literally(lanes),
+            )  # fmt: skip
             index = take(turns)
 
     arguments = (
