@@ -130,15 +130,18 @@ def phases():
     return d
 
 
-def woven(rows):
-    """Return the steps that interleave rows of numbers, as `_Vectors.weave` does for a power of two of them."""
+def woven(rows, unit=1):
+    """Return the steps that interleave rows of numbers, as `Vectors.weave` does for a power of two of them."""
     count, lanes = len(rows), len(rows[0])
     if count == 1:
         return [rows]
-    even, odd = woven(rows[0::2]), woven(rows[1::2])
-    steps = [[*a, *b] for a, b in zip(even, odd, strict=True)]
-    pairs = [[n for pair in zip(a, b, strict=True) for n in pair] for a, b in zip(even[-1], odd[-1], strict=True)]
-    return [*steps, [half for pair in pairs for half in (pair[:lanes], pair[lanes:])]]
+    halves = ([], [])
+    for a, b in zip(rows[0::2], rows[1::2], strict=True):
+        zipped = [n for u in range(0, lanes, unit) for row in (a, b) for n in row[u : u + unit]]
+        halves[0].append(zipped[:lanes])
+        halves[1].append(zipped[lanes:])
+    below = [woven(half, 2 * unit) for half in halves]
+    return [rows, *([*a, *b] for a, b in zip(*below, strict=True))]
 
 
 def interleave():
@@ -146,7 +149,7 @@ def interleave():
     stride = lanes = 4
     cell, row, gap, x0, y0 = 34, 26, 10, 96, 84
     rows = [[stride * q + r for q in range(lanes)] for r in range(stride)]
-    steps = [rows, *woven(rows)[1:]]
+    steps = woven(rows)
     names = ("sums, a row for each phase", "first shuffles", "second shuffles")
     d = Drawing(306, "Rows of phases in registers, interleaved by shuffles while they are stored")
     column = lanes * cell + 84

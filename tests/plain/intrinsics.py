@@ -142,7 +142,7 @@ def multiply_add(a, b, c):
     return a * b + c
 
 
-def fir_tile(X, W, w0, counts, bias, B, out, sums, first, last, F, S, V, lanes, unit, parts, bias_last):
+def fir_tile(X, W, w0, counts, bias, B, out, sums, first, last, F, S, together, V, lanes, unit, parts, bias_last):
     (x, x_i, x_j), (n_i, n_j), (b0, b_f), (out, o_f) = X, counts, B, out
     width, size = V * lanes, W.itemsize
     rows = np.zeros((F, S, width), W.dtype)
@@ -175,7 +175,7 @@ def fir_edge(X, W, w0, counts, bias, b0, out, sums, first, last, S, lanes, unit,
         samples[i, reach + begin : reach + end] = view(x + (i * x_i + begin) * size, end - begin, W.dtype)
     places = address(samples) + reach * size, reach + lanes, x_j
     target = (address(run), 0)
-    fir_tile(places, W, w0, counts, bias, (b0, 0), target, sums, first, last, 1, S, 1, lanes, unit, parts, False)
+    fir_tile(places, W, w0, counts, bias, (b0, 0), target, sums, first, last, 1, S, S, 1, lanes, unit, parts, False)
     begin, end = max(out_from, 0), min(out_to, S * lanes)
     if last and begin < end:
         view(out + begin * size, end - begin, W.dtype)[:] = run[begin:end]

@@ -69,7 +69,7 @@ def _gather(weight, scratch, at, problem, group, f, F, S, lanes):
 def kernel(x_dtype, dtype, out_dtype, F, S, unit, parts):
     """Return the compiled kernel `(x, weight, bias, out, scratch, problem, turns, worker)`; the weight is flat."""
     lanes, itemsize, V = host().lanes(dtype.itemsize), dtype.itemsize, host().direct_vectors(F * S)
-    tile_rows, few_rows = V * lanes // unit, lanes // unit
+    tile_rows, few_rows, together = V * lanes // unit, lanes // unit, host().fir_together(F * S)
 
     def run(x, weight, bias, out, scratch, problem, turns, worker):
         reduced, halo, step = problem[fir.REDUCED], problem[fir.HALO], problem[fir.STEP] * unit
@@ -118,12 +118,12 @@ def kernel(x_dtype, dtype, out_dtype, F, S, unit, parts):
                     if is_whole:
                         fir_tile(
                             samples, scratch, panel, counts, bias, biases, target, spilled, True, True,
-                            F, S, V, lanes, unit, parts, True,
+                            F, S, together, V, lanes, unit, parts, True,
                         )  # fmt: skip
                     else:
                         fir_tile(
                             samples, scratch, panel, counts, bias, biases, target, spilled, True, True,
-                            F, S, 1, lanes, unit, parts, True,
+                            F, S, together, 1, lanes, unit, parts, True,
                         )  # fmt: skip
                     if not is_inside:
                         for f in range(F):

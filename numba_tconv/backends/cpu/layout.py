@@ -193,7 +193,7 @@ def plan_layout(
     # panels and the direct path, with 8 filters 1.1 to 2.8 times. And with many channels, every filter reads them all:
     # of 600 random layers, those with four filters and more took 1.5 times as long, 194 -> 11 (16, 2) with 16 x 59
     # samples three times.
-    is_few = filters * rows < (2 * lanes if rows > 1 else lanes // 2)
+    is_few = filters == 1 or filters * rows < (2 * lanes if rows > 1 else lanes // 2)
     is_few = is_few and (filters < MANY_FIR_FILTERS or reduced < MANY_FIR_CHANNELS)
     is_fir = not is_sparse and rows <= FIR_ROWS and is_few and longest <= FIR_STAGE_BYTES
     filter_block, width = (1, rows) if is_fir else _panel_shape(filters, rows, filter_size * weight_parts, lanes)

@@ -183,22 +183,22 @@ def panel_pair(typingctx, scratch, A, B, counts, D, first, b_ahead, R, V, lanes)
     return sig, codegen
 
 
-def _fir_rows(vectors, samples, taps, counts, biases, runs, sums, flags, shape, load=None, store=None):
-    """Emit what `fir_tile` describes: `shape` is (F, S, V, unit, whether the bias comes last), `flags` (first, last).
+def _fir_rows(vectors, samples, taps, counts, biases, runs, sums, flags, shape, store, load=None):
+    """Emit what `fir_tile` describes: `shape` is (F, S, together, V, unit, bias_last), `flags` (first, last).
 
     `samples` is (pointer, x_i, x_j), `taps` (pointer, offset), `biases` (pointer, the numbers of every filter), `runs`
-    (pointer, step of filters). `load` is that of `_accumulate`, `store(value, pointer, offset)` writes woven vectors.
+    (pointer, step of filters). `load` is that of `_accumulate`, `store(woven, pointer)` writes vectors in a run.
     """
     builder, n_lanes = vectors.builder, vectors.lanes
-    n_filters, n_rows, n_vectors, n_unit, is_bias_last = shape
+    n_filters, n_rows, n_together, n_vectors, n_unit, is_bias_last = shape
     (x, x_i, x_j), (w, w0), (n_i, n_j), (out, o_f), (first, last) = samples, taps, counts, runs, flags
     filters = [vectors.index(f) for f in range(n_filters)]
-    tiles = [
-        [[cgutils.alloca_once(builder, vectors.type) for _ in range(n_vectors)] for _ in range(n_rows)] for _ in filters
+    acc = [[cgutils.alloca_once(builder, vectors.type) for _ in range(n_vectors)] for _ in range(n_filters * n_rows)]
+    places = [[vectors.index((k * n_vectors + v) * n_lanes) for v in range(n_vectors)] for k in range(len(acc))]
+    filled = builder.mul(n_j, vectors.index(n_rows))
+    of_row = [
+        builder.add(w0, builder.add(builder.mul(f, filled), vectors.index(r))) for f in filters for r in range(n_rows)
     ]
-    acc = [row for tile in tiles for row in tile]
-    slots = [slot for row in acc for slot in row]
-    places = [vectors.index(k * n_lanes) for k in range(len(slots))]
 
     def bias_of(f):
         """Emit the vectors that belong to the rows of a filter in turn."""
@@ -206,45 +206,50 @@ def _fir_rows(vectors, samples, taps, counts, biases, runs, sums, flags, shape, 
         pair = [vectors.splat(builder.load(builder.gep(b, [number]))) for number in numbers(f)]
         return vectors.weave(pair, 1)[:1] if n_unit == 2 else pair
 
-    with builder.if_else(first) as (begin, go_on):
-        with begin:
-            for f, tile in zip(filters, tiles, strict=True):
-                added = [ir.Constant(vectors.type, None)] if is_bias_last else bias_of(f)
-                for r, row in enumerate(tile):
-                    for slot in row:
-                        builder.store(added[r % len(added)], slot)
-        with go_on:
-            for slot, place in zip(slots, places, strict=True):
-                builder.store(vectors.load(sums, place), slot)
-    filled = builder.mul(n_j, vectors.index(n_rows))
-    rows = [
-        builder.add(builder.add(w0, builder.mul(f, filled)), vectors.index(r)) for f in filters for r in range(n_rows)
-    ]
-    _accumulate(
-        vectors,
-        (w, rows, builder.mul(filled, vectors.index(n_filters)), vectors.index(n_rows)),
-        (x, [vectors.index(v * n_lanes) for v in range(n_vectors)], x_i, x_j),
-        (n_i, n_j),
-        acc,
-        load=load,
-    )
+    def begin_with(k):
+        """Emit what row k begins with."""
+        f, r = divmod(k, n_rows)
+        added = [ir.Constant(vectors.type, None)] if is_bias_last else bias_of(filters[f])
+        return added[r % len(added)]
+
+    def sum_up(here):
+        """Emit the sums of some of the rows."""
+        with builder.if_else(first) as (begin, go_on):
+            with begin:
+                for k in here:
+                    for slot in acc[k]:
+                        builder.store(begin_with(k), slot)
+            with go_on:
+                for k in here:
+                    for slot, place in zip(acc[k], places[k], strict=True):
+                        builder.store(vectors.load(sums, place), slot)
+        rows = w, [of_row[k] for k in here], builder.mul(filled, vectors.index(n_filters)), vectors.index(n_rows)
+        columns = x, [vectors.index(v * n_lanes) for v in range(n_vectors)], x_i, x_j
+        _accumulate(vectors, rows, columns, (n_i, n_j), [acc[k] for k in here], load=load)
+
+    for top in range(0, len(acc), n_together):
+        sum_up(range(top, min(top + n_together, len(acc))))
     with builder.if_else(last) as (end, leave):
         with end:
-            for f, tile in zip(filters, tiles, strict=True):
-                added, run = bias_of(f), builder.gep(out, [builder.mul(f, o_f)])
+            for f in range(n_filters):
+                added, run = bias_of(filters[f]), builder.gep(out, [builder.mul(filters[f], o_f)])
+                woven = []
                 for v in range(n_vectors):
-                    woven = [builder.load(row[v]) for row in tile]
+                    rows = [builder.load(row[v]) for row in acc[f * n_rows : (f + 1) * n_rows]]
                     if is_bias_last:
-                        woven = [builder.fadd(row, added[r % len(added)]) for r, row in enumerate(woven)]
-                    for k, vector in enumerate(vectors.weave(woven, n_unit)):
-                        (store or vectors.store)(vector, run, vectors.index((v * n_rows + k) * n_lanes))
+                        rows = [builder.fadd(row, added[r % len(added)]) for r, row in enumerate(rows)]
+                    woven += vectors.weave(rows, n_unit)
+                store(woven, run)
         with leave:
-            for slot, place in zip(slots, places, strict=True):
-                vectors.store(builder.load(slot), sums, place)
+            for row, ends in zip(acc, places, strict=True):
+                for slot, place in zip(row, ends, strict=True):
+                    vectors.store(builder.load(slot), sums, place)
 
 
 @intrinsic(prefer_literal=True)
-def fir_tile(typingctx, X, W, w0, counts, bias, B, out, sums, first, last, F, S, V, lanes, unit, parts, bias_last):
+def fir_tile(
+    typingctx, X, W, w0, counts, bias, B, out, sums, first, last, F, S, together, V, lanes, unit, parts, bias_last
+):
     """S rows of time for each of F filters, woven into F runs of `S*V*lanes` outputs.
 
     `row[f][r][v] = bias[b0 + f*b_f] + sum_{i<I, j<J} W[w0 + ((i*F + f)*J + j)*S + r] * x[i*x_i + j*x_j + v]`, v <
@@ -254,14 +259,17 @@ def fir_tile(typingctx, X, W, w0, counts, bias, B, out, sums, first, last, F, S,
     a pair, over the lanes where unit is 2, over the rows where it is 1. Addresses, so that one tile serves the caller's
     arrays and scratch. Unless `first`, the rows begin with what stands at the address `sums` and not with the bias;
     unless `last`, they are left there and not woven. With `bias_last`, the bias comes after the sum, as it does in the
-    panel path, and the rows begin with zeros: for depthwise layers of few taps 3 % slower.
+    panel path, and the rows begin with zeros: for depthwise layers of few taps 3 % slower. So many rows are summed
+    `together`, then as many others: sixteen registers do not hold those of 8 rows, two vectors each.
     """
     size, flag = types.intp, types.boolean
-    sig = types.void(X, W, size, counts, bias, B, out, size, flag, flag, F, S, V, lanes, unit, parts, bias_last)
+    sig = types.void(
+        X, W, size, counts, bias, B, out, size, flag, flag, F, S, together, V, lanes, unit, parts, bias_last
+    )  # fmt: skip
 
     def codegen(context, builder, sig, args):
-        n_filters, n_rows, n_vectors, n_lanes, n_unit, n_parts, is_bias_last = (
-            sig.args[k].literal_value for k in range(10, 17)
+        n_filters, n_rows, n_together, n_vectors, n_lanes, n_unit, n_parts, is_bias_last = (
+            sig.args[k].literal_value for k in range(10, 18)
         )
         vectors = Vectors(context, builder, context.get_value_type(sig.args[1].dtype), n_lanes)
         w, b = (data_of(context, builder, sig, args, k) for k in (1, 4))
@@ -274,7 +282,7 @@ def fir_tile(typingctx, X, W, w0, counts, bias, B, out, sums, first, last, F, S,
 
         _fir_rows(
             vectors, (x, *steps), (w, args[2]), counts, (b, numbers), (out, o_f), sums, args[8:10],
-            (n_filters, n_rows, n_vectors, n_unit, is_bias_last),
+            (n_filters, n_rows, n_together, n_vectors, n_unit, is_bias_last), vectors.store_run,
         )  # fmt: skip
         return context.get_dummy_value()
 
@@ -303,12 +311,22 @@ def fir_edge(typingctx, X, W, w0, counts, bias, b0, out, sums, first, last, S, l
         def mask(begin, end, place):
             return vectors.between(builder.sub(begin, place), builder.sub(end, place))
 
+        def store(woven, run):
+            begins = builder.icmp_signed("<=", out_from, vectors.index(0))
+            ends = builder.icmp_signed(">=", out_to, vectors.index(n_rows * n_lanes))
+            with builder.if_else(builder.and_(begins, ends)) as (whole, some):
+                with whole:  # a store by a mask takes a Zen 3 4.5 ns
+                    vectors.store_run(woven, run)
+                with some:
+                    for k, vector in enumerate(woven):
+                        place = vectors.index(k * n_lanes)
+                        vectors.store_some(vector, run, place, mask(out_from, out_to, place))
+
         _fir_rows(
             vectors, (x, x_i, x_j), (w, args[2]), counts,
             (b, lambda f: [builder.add(args[5], vectors.index(part)) for part in range(n_parts)]),
-            (out, vectors.index(0)), sums, args[8:10], (1, n_rows, 1, n_unit, False),
+            (out, vectors.index(0)), sums, args[8:10], (1, n_rows, n_rows, 1, n_unit, False), store,
             lambda pointer, offset, place: vectors.load_some(pointer, offset, mask(x_from, x_to, place)),
-            lambda value, pointer, place: vectors.store_some(value, pointer, place, mask(out_from, out_to, place)),
         )  # fmt: skip
         return context.get_dummy_value()
 
