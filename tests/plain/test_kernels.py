@@ -128,7 +128,7 @@ def test_more(name, monkeypatch):
         monkeypatch.setattr(backward, "_weight_problem", None)
     if name.startswith("direct"):
         monkeypatch.setattr(direct, "FEWEST_ROWS", 1)
-        monkeypatch.setattr(direct, "STAGE_SIZE", 1 << 6)
+        monkeypatch.setattr(direct, "STAGE_BYTES", 1 << 8)
         monkeypatch.setattr(panels, "kernel", None)
     if name.startswith("read in place"):
         monkeypatch.setattr(panels, "packs_on_the_way", None)

@@ -35,7 +35,7 @@ from numba_tconv.backends.cpu.products import (
     stage_line,
 )
 from numba_tconv.backends.cpu.staging import has_plain_rows
-from numba_tconv.backends.cpu.target import host
+from numba_tconv.backends.cpu.target import host, l2_bytes
 from numba_tconv.backends.cpu.tile import dot_windows, sum_windows
 from numba_tconv.backends.cpu.turns import take
 from numba_tconv.backends.cpu.vectors import address
@@ -43,9 +43,14 @@ from numba_tconv.geometry import Geometry
 
 # Of a block, where grad_output of all filters leaves room for so many: samples for x, for the weight, and at least; and
 # bytes of grad_output that are sorted for it. Blocks of 1,024 samples of x took 1.2 times as long for 64 -> 8 (8, 4).
+# For x, at most a part of L2: a Zen 3, which has half a megabyte, ran 512 -> 256 (8, 4) at 75 % of the FMA peak with
+# all of it, at 95 with a quarter. For the weight, where blocks are chunks of its sums, the same everywhere.
 MOST_SAMPLES_X, MOST_SAMPLES_WEIGHT, FEWEST_SAMPLES, SORTED_BYTES = 4096, 2048, 256, 1 << 19
+SORTED_OF_L2 = 4
 # Samples that windows reach beyond a block: what is sorted with it stays a few megabytes.
 MOST_REACH = 1024
+# Weights that no cache keeps until the next block of samples, in bytes.
+LARGE_WEIGHTS = 1 << 24
 # Of an item: sums of x that cannot be kept in the result, or for the weight samples of x that cannot be read in place.
 STAGED_BYTES = 1 << 22
 # Channels of a tile: for x, where each is a scalar for V vectors of sums, and for the weight, where it is a vector.
@@ -56,6 +61,9 @@ ITEMS_WANTED, FEWEST_OF_CHUNK, FEWEST_OF_SIGNAL = 32, 1024, 512
 # Channels that a window is worth copying for. With four times as many, dot products were up to a fifth slower: most of
 # their loads lie across two cache lines.
 CHANNELS_OF_WINDOW = 16
+# Vectors of a channel's weights that leave too much of a panel empty, by registers: 64 -> 2 (12, 4) ran at 44 % of the
+# FMA peak in panels of AVX2, and at 57 so.
+FEW_WEIGHTS = {32: 2, 16: 4}
 
 
 @jit.helper
@@ -201,12 +209,16 @@ def x_cost(geometry: Geometry, dtype: np.dtype, operands: Operands) -> float:
         return inf
     lanes, length, batch = host().lanes(dtype.itemsize), geometry.length, operands.batch
     vectors, reduced = batch * -(-length // lanes), operands.reduced_filters * geometry.filter_size
-    multiplied = 0.24 * vectors * operands.rows * reduced
-    looked_up, stored = 5.3 * batch * reduced * -(-length // MOST_SAMPLES_X), 1.5 * vectors * operands.rows
+    # With 32 registers the tile of panels has twice as many rows, and loads less for a multiplication.
+    multiplied = (0.24 if host().registers == 32 else 0.215) * vectors * operands.rows * reduced
+    blocks = batch * -(-length // MOST_SAMPLES_X)
+    looked_up, stored = 5.3 * blocks * reduced, 1.5 * vectors * operands.rows
+    weights = operands.rows * reduced
+    from_memory = 0.1 * blocks * weights if weights * dtype.itemsize > LARGE_WEIGHTS else 0.0
     is_slow = not is_woven(geometry.stride)
     span = geometry.stride * vectors * lanes + batch * geometry.filter_size
     in_phases = operands.reduced_filters * span * (0.1 * dtype.itemsize + 0.65 * is_slow)
-    return multiplied + looked_up + stored + in_phases
+    return multiplied + looked_up + stored + from_memory + in_phases
 
 
 @lru_cache(maxsize=4096)
@@ -216,8 +228,8 @@ def serves_weight(geometry: Geometry, dtype: np.dtype, channels: int, filters: i
     if not _is_near(geometry) or geometry.length < FEWEST_OF_SIGNAL:
         return False
     is_dear = channels * filter_size <= CHANNELS_OF_WINDOW * lanes * -(-filter_size // lanes)
-    fits = _most(geometry, dtype, filters) >= FEWEST_SAMPLES
-    return fits and (is_dear or filters * filter_size <= 2 * lanes)
+    fits = _most(geometry, dtype, filters, SORTED_BYTES) >= FEWEST_SAMPLES
+    return fits and (is_dear or filters * filter_size <= FEW_WEIGHTS[host().registers] * lanes)
 
 
 def _reach(geometry: Geometry) -> int:
@@ -230,9 +242,9 @@ def _is_near(geometry: Geometry) -> bool:
     return geometry.stride <= MOST_PHASES and _reach(geometry) <= MOST_REACH
 
 
-def _most(geometry: Geometry, dtype: np.dtype, filters: int) -> int:
-    """Return how many samples may be sorted at once for so many filters."""
-    return SORTED_BYTES // dtype.itemsize // (filters * geometry.stride)
+def _most(geometry: Geometry, dtype: np.dtype, filters: int, sorted_bytes: int) -> int:
+    """Return of how many samples the grad_output of so many filters has so many bytes."""
+    return sorted_bytes // dtype.itemsize // (filters * geometry.stride)
 
 
 def _shares(items: int, n_workers: int) -> int:
@@ -268,9 +280,10 @@ def _problem(
 def x_problem(geometry: Geometry, dtype: np.dtype, n_workers: int, operands: Operands) -> tuple[np.ndarray, int]:
     """Return the integers of the gradient of x, and the numbers of scratch for one worker."""
     rows, filters = operands.rows, operands.filters
-    most = min(MOST_SAMPLES_X, max(FEWEST_SAMPLES, _most(geometry, dtype, filters)))
+    sorted_bytes = min(SORTED_BYTES, l2_bytes() // SORTED_OF_L2)
+    most = min(MOST_SAMPLES_X, max(FEWEST_SAMPLES, _most(geometry, dtype, filters, sorted_bytes)))
     block, blocks = even_blocks(geometry.length, most, host().lanes(dtype.itemsize))
-    filter_block = max(1, min(filters, _most(geometry, dtype, 1) // block))
+    filter_block = max(1, min(filters, _most(geometry, dtype, 1, sorted_bytes) // block))
     row_blocks = -(-rows * block * dtype.itemsize // STAGED_BYTES)
     items = operands.batch * operands.n_products * blocks * row_blocks
     # Few items are cut by channels, for which grad_output is sorted once more.
@@ -287,7 +300,7 @@ def x_problem(geometry: Geometry, dtype: np.dtype, n_workers: int, operands: Ope
 def weight_problem(geometry: Geometry, dtype: np.dtype, n_workers: int, operands: Operands) -> tuple[np.ndarray, int]:
     """Return the integers of the gradient of the weight, and the numbers of scratch for one worker."""
     batch, rows, filters = operands.batch, operands.rows, operands.filters
-    most = min(MOST_SAMPLES_WEIGHT, _most(geometry, dtype, filters))
+    most = min(MOST_SAMPLES_WEIGHT, _most(geometry, dtype, filters, SORTED_BYTES))
     block, blocks = even_blocks(geometry.length, most, host().lanes(dtype.itemsize))
     row_blocks = -(-rows * block * dtype.itemsize // STAGED_BYTES)
     items = operands.n_products * row_blocks
