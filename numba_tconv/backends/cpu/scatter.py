@@ -35,9 +35,9 @@ SMALL_WEIGHT, MOST_ROWS = 1 << 15, 64
 MOST_PRODUCTS = 1 << 20
 LONGEST_OUTPUT = 1 << 16
 
-# Channels lie a power of two apart as a rule, so their lines meet in few sets of L2, which must keep them until they are
-# multiplied: one for so many of its bytes. With sixteen for half a megabyte, a Zen 3 took 1.75 ms to read 33 MB, and
-# takes 1.0 with eight.
+# Channels lie a power of two apart as a rule, so their lines meet in few sets of L2, which must keep them until they
+# are multiplied: one channel for so many bytes of it. With sixteen for half a megabyte, a Zen 3 took 1.75 ms to read
+# 33 MB, and takes 1.1 with eight.
 CHANNELS_AT_ONCE, L2_OF_CHANNEL = 16, 1 << 16
 # Weights are called into L2 so early.
 BYTES_AHEAD = 1024
