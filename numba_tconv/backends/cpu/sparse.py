@@ -35,7 +35,7 @@ def _next_sum(problem, q_step, r_step, tap, tap_step, newest, step, place):
     return (tap + (r * n_taps + begin) * tap_step, newest + (q - begin) * step, end - begin), (q_next, r_next)
 
 
-@jit.helper
+@jit.inlined
 def _add(total, begin, end, x, taps, terms, sets, reduced):
     """Add the products of some taps of a sum and their samples, part by part."""
     for k in range(begin, end):
