@@ -123,7 +123,7 @@ def test_channels_side_by_side(kind, monkeypatch):
 
 @pytest.mark.parametrize(
     ("length", "filter_size", "stride", "dilation"),
-    [(100_000, 64, 32, 1), (20, 1024, 4, 1), (60, 3, 1, 2000), (60, 5, 2, 1000), (60, 2, 100_000, 1)],
+    [(100_000, 64, 32, 1), (60, 1024, 4, 1), (60, 3, 1, 2000), (200, 5, 2, 1000), (60, 2, 100_000, 1)],
 )
 def test_channels_side_by_side_take_little_scratch(length, filter_size, stride, dilation):
     """However long signals are, and however far the taps lie apart: two megabytes for each worker."""

@@ -34,9 +34,10 @@ R = 8
 BLOCK_NUMBERS = 1 << 12
 # Multiply-adds that take as long as moving a number.
 MOVING = 8
-# Signals that are served, in vectors of samples: beyond, lanes along time are as fast. So they are for the gradient of
-# x with a dilation or several filters, which `decimation.py` does not take, and for that of the weight, in samples.
-MOST_VECTORS, MOST_VECTORS_X, MOST_VECTORS_OTHER, MOST_SAMPLES_WEIGHT = 4, 6, 16, 512
+# Bytes of the signals that are served: beyond, lanes along time are as fast, 64 samples with vectors of 256 bits as
+# with those of 512. So they are for the gradient of x with a dilation or several filters, which `decimation.py` does not
+# take, and for that of the weight, in samples.
+MOST_BYTES, MOST_BYTES_X, MOST_BYTES_OTHER, MOST_SAMPLES_WEIGHT = 256, 384, 1024, 512
 # Where all filters and phases of a channel fill a vector, panels have lanes enough: samples, and outputs.
 FEW_SAMPLES, FEW_OUTPUTS = 8, 128
 # Numbers of all filters of a channel, and outputs that a sample reaches: a vector for each is kept.
@@ -349,7 +350,7 @@ def _fits(geometry: Geometry, dtype: np.dtype, channels: int, filters: int) -> b
 def serves(geometry: Geometry, dtype: np.dtype, channels: int, filters: int, *, is_fir: bool) -> bool:
     """Whether the forward pass should come here, of what `fir.py` serves otherwise, or panels."""
     if is_fir:
-        is_short = geometry.length <= MOST_VECTORS * host().lanes(dtype.itemsize)
+        is_short = geometry.length * dtype.itemsize <= MOST_BYTES
     else:
         is_short = geometry.length <= FEW_SAMPLES and geometry.output_length <= FEW_OUTPUTS
     return is_short and geometry.is_interleaved and _fits(geometry, dtype, channels, filters)
@@ -357,8 +358,8 @@ def serves(geometry: Geometry, dtype: np.dtype, channels: int, filters: int, *, 
 
 def serves_x(geometry: Geometry, dtype: np.dtype, channels: int, filters: int) -> bool:
     """Whether the gradient of x should come from here."""
-    most = MOST_VECTORS_X if filters == geometry.dilation == 1 else MOST_VECTORS_OTHER
-    is_short = geometry.length <= most * host().lanes(dtype.itemsize) or geometry.stride > MOST_WOVEN
+    most = MOST_BYTES_X if filters == geometry.dilation == 1 else MOST_BYTES_OTHER
+    is_short = geometry.length * dtype.itemsize <= most or geometry.stride > MOST_WOVEN
     return is_short and _fits(geometry, dtype, channels, filters)
 
 
