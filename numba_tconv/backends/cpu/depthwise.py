@@ -35,8 +35,8 @@ BLOCK_NUMBERS = 1 << 12
 # Multiply-adds that take as long as moving a number.
 MOVING = 8
 # Bytes of the signals that are served: beyond, lanes along time are as fast, 64 samples with vectors of 256 bits as
-# with those of 512. So they are for the gradient of x with a dilation or several filters, which `decimation.py` does not
-# take, and for that of the weight, in samples.
+# with those of 512. So they are for the gradient of x with a dilation or several filters, not taken by `decimation.py`,
+# and for that of the weight, in samples.
 MOST_BYTES, MOST_BYTES_X, MOST_BYTES_OTHER, MOST_SAMPLES_WEIGHT = 256, 384, 1024, 512
 # Where all filters and phases of a channel fill a vector, panels have lanes enough: samples, and outputs.
 FEW_SAMPLES, FEW_OUTPUTS = 8, 128
