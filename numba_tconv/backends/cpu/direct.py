@@ -17,15 +17,15 @@ from numba_tconv.backends.cpu import fir, jit
 from numba_tconv.backends.cpu.layout import Layout
 from numba_tconv.backends.cpu.moves import copy_windows, prefetch_run
 from numba_tconv.backends.cpu.staging import zero_run
-from numba_tconv.backends.cpu.target import host, l2_bytes
+from numba_tconv.backends.cpu.target import host, kept_in_l2
 from numba_tconv.backends.cpu.tile import fir_tile
 from numba_tconv.backends.cpu.turns import take
 from numba_tconv.backends.cpu.vectors import address
 from numba_tconv.geometry import Geometry
 
-# What an item stages: at most so many bytes and parts of L2, which holds the next item's samples as well. With a half
-# instead of a quarter, a Zen 3 took 1.05 to 1.12 times as long in float32, 1.3 times in float64 with all of it.
-STAGE_BYTES, STAGES_OF_L2 = 1 << 18, 4
+# What an item stages, at most, and as `kept_in_l2`, for L2 holds the next item's samples as well: with a half of it and
+# not a quarter, a Zen 3 took 1.05 to 1.12 times as long in float32, 1.3 times in float64 with all of it.
+STAGE_BYTES = 1 << 18
 # Where channels are few, long runs of the output come cheaper: with 1,024 rows, 4 -> 64 (3, 1) with 24,000 samples took
 # 1.3 times as long.
 MOST_ROWS = 4096
@@ -159,7 +159,7 @@ def problem(
     vectors = host().direct_vectors(rows_of_tile)
     tile_rows = vectors * lanes // unit
     signals = batch * (1 if unit == 2 else layout.signals)
-    staged = min(STAGE_BYTES, l2_bytes() // STAGES_OF_L2) // layout.dtype.itemsize
+    staged = kept_in_l2(STAGE_BYTES) // layout.dtype.itemsize
     fitting = staged // (layout.reduced_channels * unit) - geometry.halo
     row_blocks = -(-geometry.rows // max(tile_rows, min(MOST_ROWS, fitting)))
     items = signals * layout.groups

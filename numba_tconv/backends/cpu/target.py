@@ -66,8 +66,8 @@ class Target:
         """Of the `rows` interleaved rows of a FIR tile, those whose sums grow in registers at the same time.
 
         All where there are 32 registers; of 16, at most six, for more leave no room for two vectors each: with one, a
-        multiply-add waits for the one before, and LLVM keeps sums in memory meanwhile. On a Zen 3, 8 rows went from 45
-        to 80 % of the FMA peak by fours, 12 from 35 to 75 by sixes.
+        multiply-add waits for the one before, and LLVM keeps sums in memory meanwhile. On a Zen 3, 8 rows went from 41
+        to 79 % of the FMA peak by fours, 12 from 31 to 69 by sixes.
         """
         return rows if self.registers == 32 else -(-rows // -(-rows // 6))
 
@@ -123,3 +123,8 @@ def l2_bytes() -> int:
         return int(SIZE_OF_L2.read_text().strip().removesuffix("K")) << 10
     except (OSError, ValueError):
         return USUAL_L2
+
+
+def kept_in_l2(most: int) -> int:
+    """Return how many bytes of one kind an item keeps in the second cache: a quarter of it, and at most so many."""
+    return min(most, l2_bytes() // 4)

@@ -217,8 +217,9 @@ def _fir_rows(vectors, samples, taps, counts, biases, runs, sums, flags, shape, 
         with builder.if_else(first) as (begin, go_on):
             with begin:
                 for k in here:
+                    value = begin_with(k)
                     for slot in acc[k]:
-                        builder.store(begin_with(k), slot)
+                        builder.store(value, slot)
             with go_on:
                 for k in here:
                     for slot, place in zip(acc[k], places[k], strict=True):

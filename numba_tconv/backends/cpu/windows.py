@@ -35,7 +35,7 @@ from numba_tconv.backends.cpu.products import (
     stage_line,
 )
 from numba_tconv.backends.cpu.staging import has_plain_rows
-from numba_tconv.backends.cpu.target import host, l2_bytes
+from numba_tconv.backends.cpu.target import host, kept_in_l2
 from numba_tconv.backends.cpu.tile import dot_windows, sum_windows
 from numba_tconv.backends.cpu.turns import take
 from numba_tconv.backends.cpu.vectors import address
@@ -43,10 +43,9 @@ from numba_tconv.geometry import Geometry
 
 # Of a block, where grad_output of all filters leaves room for so many: samples for x, for the weight, and at least; and
 # bytes of grad_output that are sorted for it. Blocks of 1,024 samples of x took 1.2 times as long for 64 -> 8 (8, 4).
-# For x, at most a part of L2: a Zen 3, which has half a megabyte, ran 512 -> 256 (8, 4) at 75 % of the FMA peak with
-# all of it, at 95 with a quarter. For the weight, where blocks are chunks of its sums, the same everywhere.
+# For x, as `kept_in_l2`: a Zen 3, which has half a megabyte, ran 512 -> 256 (8, 4) at 77 % of the FMA peak with all of
+# it, at 95 with a quarter. For the weight, where blocks are chunks of its sums, the same everywhere.
 MOST_SAMPLES_X, MOST_SAMPLES_WEIGHT, FEWEST_SAMPLES, SORTED_BYTES = 4096, 2048, 256, 1 << 19
-SORTED_OF_L2 = 4
 # Samples that windows reach beyond a block: what is sorted with it stays a few megabytes.
 MOST_REACH = 1024
 # Weights that no cache keeps until the next block of samples, in bytes.
@@ -280,7 +279,7 @@ def _problem(
 def x_problem(geometry: Geometry, dtype: np.dtype, n_workers: int, operands: Operands) -> tuple[np.ndarray, int]:
     """Return the integers of the gradient of x, and the numbers of scratch for one worker."""
     rows, filters = operands.rows, operands.filters
-    sorted_bytes = min(SORTED_BYTES, l2_bytes() // SORTED_OF_L2)
+    sorted_bytes = kept_in_l2(SORTED_BYTES)
     most = min(MOST_SAMPLES_X, max(FEWEST_SAMPLES, _most(geometry, dtype, filters, sorted_bytes)))
     block, blocks = even_blocks(geometry.length, most, host().lanes(dtype.itemsize))
     filter_block = max(1, min(filters, _most(geometry, dtype, 1, sorted_bytes) // block))
