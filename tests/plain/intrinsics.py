@@ -45,7 +45,7 @@ def take(turns):
     return int(turns[0] - 1)
 
 
-def panel_rows(scratch, A, B, counts, D, first, ahead, b_ahead, R, V, lanes, a_r):
+def panel_rows(scratch, A, B, counts, D, first, ahead, b_ahead, R, V, lanes, a_r, few):
     (a0, a_i, a_j), (b, b_i), (rows, n_i, n_j), (d, d_r) = A, B, counts, D
     width = V * lanes
     for r in range(rows):
@@ -135,7 +135,7 @@ def panel_pair(scratch, A, B, counts, D, first, b_ahead, R, V, lanes):
     (b, b_i, distance), (d, d_r) = B, D
     for panel in range(2):
         start, sums = b + panel * distance * scratch.itemsize, (d + panel * V * lanes * scratch.itemsize, d_r)
-        panel_rows(scratch, A, (start, b_i), counts, sums, first, (), 0, R, V, lanes, 1)
+        panel_rows(scratch, A, (start, b_i), counts, sums, first, (), 0, R, V, lanes, 1, 0)
 
 
 def multiply_add(a, b, c):

@@ -147,7 +147,7 @@ def kernel(x_dtype, g_dtype, dtype, V):
                                 (min(R, rows - r) if is_direct else rows, steps, count // steps), D,
                                 reduced_part == 0 and first == begin,
                                 ((ahead + 64 * n_lines * panel, channel_step, channel_step, n_lines),), 0,
-                                R, V, lanes, a_r,
+                                R, V, lanes, a_r, 0,
                             )  # fmt: skip
             done = n_direct * width
             for r in range(rows):

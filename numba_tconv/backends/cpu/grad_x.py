@@ -146,7 +146,7 @@ def kernel(g_dtype, dtype, out_dtype, V):
                             scratch, (stage + r * a_r, count // steps, 1), (lines, count // steps * width),
                             (min(R, rows - r) if is_direct else rows, steps, count // steps), D, summed == 0,
                             ((ahead + 64 * n_lines * panel, reduced * itemsize, reduced * itemsize, n_lines),), 0,
-                            R, V, lanes, a_r,
+                            R, V, lanes, a_r, 0,
                         )  # fmt: skip
                 summed += count
             run_of_lanes = width if is_direct else last - first

@@ -30,6 +30,9 @@ from numba_tconv.geometry import Geometry
 # steps of a 12x2 tile 2,300 with two multiply-add units. So a block of a panel leaves some of L1 to the samples, and to
 # whatever else runs on the core: 256, where it fills 32 KB, was 3 % slower on a Xeon of 2023, and 512 no faster there.
 REDUCTION_BLOCK = 192
+# Taps of a sum up to which the tile has a loop for their number: few instructions count where a core is shared. Layers
+# have two mostly.
+FEW_TAPS = 4
 # Accumulators and staged samples of an item: a quarter of a megabyte each, so that both stay in L2.
 BLOCK_SIZE = 1 << 16
 BLOCK_LANES = 256
@@ -348,7 +351,7 @@ def kernel(x_dtype, dtype, out_dtype, V, is_packed):
                                 else:
                                     panel_rows(
                                         scratch, A, (at, taps * width), counts, D, is_first, (samples, following),
-                                        panel_ahead, R, V, lanes, 1,
+                                        panel_ahead, R, V, lanes, 1, FEW_TAPS,
                                     )  # fmt: skip
                                 samples = at, 0, 0
                             block += 2 if is_pair else 1

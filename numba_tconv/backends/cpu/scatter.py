@@ -116,7 +116,7 @@ def kernel(x_dtype, dtype, out_dtype):
                     panel_rows(
                         scratch, (stage, problem[STAGE_ROW], 0), (source, step), (rows, count, 1),
                         (address(scratch) + (acc + lane) * itemsize, acc_row), channel == 0,
-                        (), ahead, R, V, lanes, 1,
+                        (), ahead, R, V, lanes, 1, 0,
                     )  # fmt: skip
             for f in range(filter_from, filter_to):
                 _store_filter(
