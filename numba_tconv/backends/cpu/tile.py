@@ -267,7 +267,9 @@ def _fir_rows(vectors, samples, taps, counts, biases, runs, sums, flags, shape, 
                         builder.store(vectors.load(sums, place), slot)
         rows = w, [of_row[k] for k in here], builder.mul(filled, vectors.index(n_filters)), vectors.index(n_rows)
         columns = x, [vectors.index(v * n_lanes) for v in range(n_vectors)], x_i, x_j
-        _accumulate(vectors, rows, columns, (n_i, n_j), [acc[k] for k in here], load=load)
+        # Where the bias comes last, the filters are those of a layer, which have two or three taps mostly.
+        for inner in _cases(vectors, n_j, (2, 3) if is_bias_last and n_vectors > 1 else ()):
+            _accumulate(vectors, rows, columns, (n_i, inner), [acc[k] for k in here], load=load)
 
     for top in range(0, len(acc), n_together):
         sum_up(range(top, min(top + n_together, len(acc))))
