@@ -37,11 +37,12 @@ def _fma_chains(typingctx, factor, steps, lanes):  # type: ignore[no-untyped-def
         for chain in chains:
             builder.store(start, chain)
             start = builder.fadd(start, factor)
+        name = f"llvm.fmuladd.v{width}f{32 if isinstance(args[0].type, ir.FloatType) else 64}"
+        multiply_add = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
         with cgutils.for_range(builder, args[1]):
             for chain in chains:
-                # `contract` lets LLVM fuse the two where the target can, and asks for nothing where it cannot.
-                product = builder.fmul(builder.load(chain), factor, flags=["contract"])
-                builder.store(builder.fadd(product, factor, flags=["contract"]), chain)
+                # Fused where the target can. (Of a product and a sum that it may contract, LLVM kept one chain apart.)
+                builder.store(builder.call(multiply_add, [builder.load(chain), factor, factor]), chain)
         total = builder.load(chains[0])
         for chain in chains[1:]:
             total = builder.fadd(total, builder.load(chain))
