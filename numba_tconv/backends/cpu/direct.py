@@ -16,7 +16,7 @@ from numba import literally
 from numba_tconv.backends.cpu import fir, jit
 from numba_tconv.backends.cpu.layout import Layout
 from numba_tconv.backends.cpu.moves import copy_windows, prefetch_run
-from numba_tconv.backends.cpu.staging import zero_run
+from numba_tconv.backends.cpu.staging import first_line, whole_lines, zero_run
 from numba_tconv.backends.cpu.target import host, kept_in_l2
 from numba_tconv.backends.cpu.tile import fir_tile
 from numba_tconv.backends.cpu.turns import take
@@ -76,7 +76,7 @@ def kernel(x_dtype, dtype, out_dtype, F, S, unit, parts):
         reduced, halo, step = problem[fir.REDUCED], problem[fir.HALO], problem[fir.STEP] * unit
         counts = reduced, problem[fir.TAPS]
         tiles = problem[fir.FILTERS] // F
-        spill = worker * problem[fir.SCRATCH]
+        spill = worker * problem[fir.SCRATCH] + first_line(scratch)
         panel, stage = spill + problem[PANEL], spill + problem[STAGE]
         spilled = address(scratch) + spill * itemsize
         index = take(turns)
@@ -172,8 +172,8 @@ def problem(
     shares = min(-(-n_workers // (items * row_blocks)), layout.filters // n_filters)
     stage_row = (-(-(block_of_rows + lanes // unit + geometry.halo) * unit // 16) | 1) * 16
     panel = rows_of_tile * vectors * lanes
-    stage = panel + layout.reduced_channels * layout.taps * rows_of_tile
-    scratch = stage + layout.reduced_channels * stage_row
+    stage = whole_lines(panel + layout.reduced_channels * layout.taps * rows_of_tile, layout.dtype)
+    scratch = whole_lines(stage + layout.reduced_channels * stage_row, layout.dtype)
     values = fir.integers_of(layout, geometry, unit, is_half=is_half, is_plain_out=is_plain_out) | {
         fir.ITEMS: items * row_blocks * shares,
         fir.ROW_BLOCKS: row_blocks,

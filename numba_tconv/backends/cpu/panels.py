@@ -19,7 +19,7 @@ from numba_tconv.backends.cpu import jit, threads
 from numba_tconv.backends.cpu.layout import Layout
 from numba_tconv.backends.cpu.moves import copy_rows, copy_windows, prefetch_run, weave_tile
 from numba_tconv.backends.cpu.pack import pack_runs, pack_woven, woven_places
-from numba_tconv.backends.cpu.staging import has_plain_rows, put, stage_samples, zero_run
+from numba_tconv.backends.cpu.staging import first_line, has_plain_rows, put, stage_samples, whole_lines, zero_run
 from numba_tconv.backends.cpu.target import LINE_OF_CACHE, host
 from numba_tconv.backends.cpu.tile import panel_pair, panel_rows
 from numba_tconv.backends.cpu.turns import take
@@ -229,7 +229,7 @@ def _spread(at, n_channels, channel_size, rows, tile_rows):
 def _pack(weight, scratch, problem, worker, group, channel, count, block_from, block_to, width, lanes):
     """Pack the weights of some channels for the panels of an item, into the worker's slab."""
     depth, taps = problem[DEPTH], problem[TAPS]
-    slab, place = worker * problem[SCRATCH] + problem[SLAB], channel % depth
+    slab, place = worker * problem[SCRATCH] + first_line(scratch) + problem[SLAB], channel % depth
     shape = (
         problem[FILTERS], problem[FILTER_SIZE], problem[FILTER_LANES], taps, width, depth, problem[FILTER_BLOCK],
         problem[FILTER_BLOCK_LANES],
@@ -266,7 +266,7 @@ def kernel(x_dtype, dtype, out_dtype, V, is_packed):
         together = problem[BLOCKS_TOGETHER]
         units = blocks // together
         copies, depth, channel_size = problem[COPIES], problem[DEPTH], taps * width * itemsize
-        acc = worker * problem[SCRATCH]
+        acc = worker * problem[SCRATCH] + first_line(scratch)
         stage = acc + problem[ACC_SIZE]
         spare = acc + problem[SCRATCH] - 2 * lanes
         panels = address(weights) if is_packed else address(scratch) + (acc + problem[SLAB]) * itemsize
@@ -459,7 +459,7 @@ def problem(
     slab = acc_size + channel_block * max(1, copies) * stage_row
     depth = layout.reduced_channels if is_packed or block_of_rows < total_rows else channel_block
     slab_size = 0 if is_packed else most_lanes * depth * taps
-    scratch = slab + slab_size + 2 * host().lanes(layout.dtype.itemsize)
+    scratch = whole_lines(slab + slab_size + 2 * host().lanes(layout.dtype.itemsize), layout.dtype)
     values = {
         ITEMS: layout.groups * row_blocks * lane_groups,
         ROW_BLOCKS: row_blocks,

@@ -24,8 +24,7 @@ from numba import literally
 
 from numba_tconv.backends.cpu import jit
 from numba_tconv.backends.cpu.moves import MOST_WOVEN, copy_some, copy_windows, deinterleave, prefetch_run, transpose
-from numba_tconv.backends.cpu.staging import is_same_dtype, stage_samples, stage_steps, zero_run
-from numba_tconv.backends.cpu.target import LINE_OF_CACHE
+from numba_tconv.backends.cpu.staging import first_line, is_same_dtype, stage_samples, stage_steps, zero_run
 from numba_tconv.backends.cpu.vectors import address
 from numba_tconv.geometry import Geometry
 
@@ -106,8 +105,8 @@ def row_step(itemsize: int) -> int:
 
 @jit.helper
 def begin_of(scratch, worker, problem):
-    """Return where a worker's scratch begins: with a cache line, or every vector would lie in two."""
-    return worker * problem[SCRATCH] + -address(scratch) % LINE_OF_CACHE // scratch.itemsize
+    """Return where a worker's scratch begins."""
+    return worker * problem[SCRATCH] + first_line(scratch)
 
 
 @jit.helper

@@ -13,9 +13,9 @@ from numba import literally
 
 from numba_tconv.backends.cpu import jit
 from numba_tconv.backends.cpu.moves import MOST_WOVEN, deinterleave, interleave, prefetch_run, transpose
-from numba_tconv.backends.cpu.staging import put, stage_every
+from numba_tconv.backends.cpu.staging import first_line, put, stage_every
 from numba_tconv.backends.cpu.sums import VECTORS, Operands, kernel_arguments, list_outputs, sum_outputs
-from numba_tconv.backends.cpu.target import LINE_OF_CACHE, host
+from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.turns import take
 from numba_tconv.backends.cpu.vectors import address
 from numba_tconv.geometry import RateChange
@@ -134,7 +134,7 @@ def kernel(dtype):
         x_unit, out_unit, sets, count = problem[X_UNIT], problem[OUT_UNIT], problem[SETS], n_taps * problem[REDUCED]
         units = (x_unit, x_unit, 1) if sets == 1 else (x_unit, 1, x_unit)
         # From a cache line on: vectors that straddle two cost twice.
-        sums = worker * problem[SCRATCH] + -address(scratch) % LINE_OF_CACHE // itemsize
+        sums = worker * problem[SCRATCH] + first_line(scratch)
         stage, table = sums + problem[STAGE], worker * problem[ROWS]
         index = take(turns)
         while index < problem[ITEMS]:

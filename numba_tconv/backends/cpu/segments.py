@@ -12,7 +12,7 @@ import numpy as np
 from numba import literally
 
 from numba_tconv.backends.cpu import jit
-from numba_tconv.backends.cpu.staging import put, read, zero_run
+from numba_tconv.backends.cpu.staging import first_line, put, read, zero_run
 from numba_tconv.backends.cpu.sums import VECTORS, Operands, kernel_arguments, list_outputs, sum_outputs
 from numba_tconv.backends.cpu.target import LINE_OF_CACHE, host
 from numba_tconv.backends.cpu.turning import turn
@@ -77,7 +77,7 @@ def kernel(dtype):
         units = (x_unit, x_unit, 1) if sets == 1 else (x_unit, 1, x_unit)
         count = n_taps if sets == 1 else n_taps * x_unit
         # From a cache line on: vectors that straddle two cost twice. The first row is the zeros beyond all ends.
-        zeros = worker * problem[SCRATCH] + -address(scratch) % LINE_OF_CACHE // itemsize
+        zeros = worker * problem[SCRATCH] + first_line(scratch)
         stage, sums, table = zeros + row, zeros + problem[SUMS], worker * problem[ROWS]
         zero_run(scratch, zeros, row)
         index = take(turns)

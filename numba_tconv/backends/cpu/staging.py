@@ -13,6 +13,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
 from numba_tconv.backends.cpu import jit
+from numba_tconv.backends.cpu.target import LINE_OF_CACHE
 from numba_tconv.backends.cpu.vectors import address
 
 HALF = np.dtype(np.uint16)
@@ -30,6 +31,21 @@ def is_plain(strides: tuple[int, ...], dtype: np.dtype, itemsize: int) -> bool:
     """Whether time is contiguous in (batch, channel, time), and all rows lie whole numbers of so many bytes apart."""
     n, c, t = strides
     return t == dtype.itemsize and not (n % itemsize or c % itemsize)
+
+
+@jit.helper
+def first_line(array):
+    """Return the number with which a cache line begins: of what begins there, no vector lies in two.
+
+    NumPy's arrays begin anywhere. With scratch and weights like that, layers took a Zen 3 1.05 times as long.
+    """
+    return -address(array) % LINE_OF_CACHE // array.itemsize
+
+
+def whole_lines(numbers: int, dtype: np.dtype) -> int:
+    """Return how many numbers the cache lines hold that so many take."""
+    of_line = LINE_OF_CACHE // dtype.itemsize
+    return -(-numbers // of_line) * of_line
 
 
 def in_parts(array: np.ndarray) -> np.ndarray:
