@@ -14,8 +14,8 @@ from numba_tconv.backends.cpu import decimation, depthwise, dots, grad_weight, g
 from numba_tconv.backends.cpu.grad_bias import bias_gradient
 from numba_tconv.backends.cpu.polyphase import Bank
 from numba_tconv.backends.cpu.products import Operands, vectors_of
-from numba_tconv.backends.cpu.staging import in_parts, is_plain, part_dtype
-from numba_tconv.backends.cpu.target import LINE_OF_CACHE, host
+from numba_tconv.backends.cpu.staging import in_parts, is_plain, new_scratch, part_dtype
+from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.turning import turned
 from numba_tconv.geometry import Geometry
 
@@ -30,11 +30,6 @@ def _parts(is_complex: bool, g_is_complex: bool, result_is_complex: bool) -> tup
     if is_complex and g_is_complex:
         return 1, 1 + result_is_complex, 2
     return 1 + result_is_complex, 1, 1
-
-
-def _scratch(size: int, dtype: np.dtype) -> np.ndarray:
-    """Return scratch with room to begin with a cache line."""
-    return np.empty(size + LINE_OF_CACHE // dtype.itemsize, dtype)
 
 
 _x_problem = lru_cache(maxsize=4096)(grad_x.problem)
@@ -113,7 +108,7 @@ def input_gradient(
         vectors = vectors_of(len(out) * geometry.length, host().lanes(dtype.itemsize))
         integers, size = _x_problem(geometry, dtype, vectors, n_workers, operands)
         kernel = grad_x.kernel(g.dtype, dtype, out.dtype, vectors)
-    arrays = (_rows_of_weight(weight, parts, dtype), g, out, _scratch(size * n_workers, dtype), *more, integers)
+    arrays = (_rows_of_weight(weight, parts, dtype), g, out, new_scratch(size * n_workers, dtype), *more, integers)
     threads.launch(kernel, arrays, n_workers)
 
 
@@ -166,7 +161,7 @@ def weight_gradient(
         kernel = grad_weight.kernel(x_parts.dtype, g.dtype, dtype, vectors)
     n_parts, row_parts, _ = parts
     sums = np.empty((integers[products.CHUNKS], n_parts, channels, row_parts, filters, filter_size), dtype)
-    arrays = (x_parts, g, sums.reshape(-1), _scratch(size * n_workers, dtype), *more, integers)
+    arrays = (x_parts, g, sums.reshape(-1), new_scratch(size * n_workers, dtype), *more, integers)
     threads.launch(kernel, arrays, n_workers)
     total = sums[0] if len(sums) == 1 else sums.sum(axis=0)
     if is_complex:

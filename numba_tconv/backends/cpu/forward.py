@@ -12,8 +12,8 @@ import numpy as np
 from numba_tconv.backends.cpu import depthwise, direct, fir, panels, scatter, threads, turning
 from numba_tconv.backends.cpu.layout import Layout, plan_layout
 from numba_tconv.backends.cpu.pack import Packed, flat_real, pack
-from numba_tconv.backends.cpu.staging import in_parts, is_plain, part_dtype
-from numba_tconv.backends.cpu.target import LINE_OF_CACHE, host
+from numba_tconv.backends.cpu.staging import in_parts, is_plain, new_scratch, part_dtype
+from numba_tconv.backends.cpu.target import host
 from numba_tconv.geometry import Geometry
 
 __all__ = ["Packed", "call_for", "forward", "forward_once", "plan_layout"]
@@ -54,7 +54,7 @@ class Call:
         if self.work:
             n_workers = threads.workers(self.work)
             numbers, size = self.split(n_workers)
-            scratch = np.empty(size * n_workers + LINE_OF_CACHE // self.dtype.itemsize, self.dtype)
+            scratch = new_scratch(size * n_workers, self.dtype)
             threads.launch(self.kernel, (x, weights, bias, in_parts(out), scratch, numbers), n_workers)
 
 

@@ -86,18 +86,28 @@ def transpose_to(typingctx, source, step, target, places, p0, width, counts, is_
     return types.void(size, size, size, places, size, size, counts, is_whole, like, lanes), codegen
 
 
+def cases(vectors, count, numbers):
+    """Emit a branch for each of the `numbers` that `count` may be, yielding it, and one for others, yielding None."""
+    builder = vectors.builder
+    other, after = (builder.append_basic_block(name) for name in ("other", "after"))
+    switch = builder.switch(count, other)
+    for number in numbers:
+        case = builder.append_basic_block(f"count_{number}")
+        switch.add_case(vectors.index(number), case)
+        builder.position_at_end(case)
+        yield number
+        builder.branch(after)
+    builder.position_at_end(other)
+    yield None
+    builder.branch(after)
+    builder.position_at_end(after)
+
+
 def for_each_count(vectors, count, emit):
     """Emit `emit(n)` for every n up to MOST_WOVEN that `count` may be at run time."""
-    builder = vectors.builder
-    after = builder.append_basic_block("after")
-    switch = builder.switch(count, after)
-    for n in range(1, MOST_WOVEN + 1):
-        case = builder.append_basic_block(f"count_{n}")
-        switch.add_case(vectors.index(n), case)
-        builder.position_at_end(case)
-        emit(n)
-        builder.branch(after)
-    builder.position_at_end(after)
+    for n in cases(vectors, count, range(1, MOST_WOVEN + 1)):
+        if n is not None:
+            emit(n)
 
 
 @intrinsic(prefer_literal=True)

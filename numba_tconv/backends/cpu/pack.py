@@ -13,8 +13,8 @@ from numba import literally, types
 from numba_tconv.backends.cpu import jit, threads
 from numba_tconv.backends.cpu.layout import Layout
 from numba_tconv.backends.cpu.moves import transpose_to
-from numba_tconv.backends.cpu.staging import copy_bytes
-from numba_tconv.backends.cpu.target import LINE_OF_CACHE, host
+from numba_tconv.backends.cpu.staging import copy_bytes, on_a_line
+from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.turns import take
 from numba_tconv.backends.cpu.vectors import address
 
@@ -200,10 +200,7 @@ def pack(layout: Layout, weight: np.ndarray) -> np.ndarray:
     if layout.is_fir:
         return _pack_filters(layout, weight)
     # Taps and filters that do not exist are zero.
-    make = np.empty if layout.is_full else np.zeros
-    room = make(layout.size + LINE_OF_CACHE // layout.dtype.itemsize, layout.dtype)
-    begin = -room.__array_interface__["data"][0] % LINE_OF_CACHE // room.itemsize
-    panels = room[begin : begin + layout.size]
+    panels = on_a_line(layout.size, layout.dtype, np.empty if layout.is_full else np.zeros)
     n_workers = threads.workers(layout.size * PACK_WORK)
     kernel = _kernel(layout.dtype, layout.filter_block > 1)
     threads.launch(kernel, (flat_real(layout, weight), panels, _problem(layout)), n_workers)

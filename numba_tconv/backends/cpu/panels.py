@@ -30,8 +30,8 @@ from numba_tconv.geometry import Geometry
 # steps of a 12x2 tile 2,300 with two multiply-add units. So a block of a panel leaves some of L1 to the samples, and to
 # whatever else runs on the core: 256, where it fills 32 KB, was 3 % slower on a Xeon of 2023, and 512 no faster there.
 REDUCTION_BLOCK = 192
-# Taps of a sum up to which the tile has a loop for their number: few instructions count where a core is shared. Layers
-# have two mostly.
+# Most taps for whose number the tile has a loop of its own: fewer instructions, which count where a core is shared.
+# Layers have two taps mostly.
 FEW_TAPS = 4
 # Accumulators and staged samples of an item: a quarter of a megabyte each, so that both stay in L2.
 BLOCK_SIZE = 1 << 16
@@ -226,10 +226,10 @@ def _spread(at, n_channels, channel_size, rows, tile_rows):
 
 
 @jit.helper
-def _pack(weight, scratch, problem, worker, group, channel, count, block_from, block_to, width, lanes):
+def _pack(weight, scratch, slab, problem, group, channel, count, block_from, block_to, width, lanes):
     """Pack the weights of some channels for the panels of an item, into the worker's slab."""
     depth, taps = problem[DEPTH], problem[TAPS]
-    slab, place = worker * problem[SCRATCH] + first_line(scratch) + problem[SLAB], channel % depth
+    place = channel % depth
     shape = (
         problem[FILTERS], problem[FILTER_SIZE], problem[FILTER_LANES], taps, width, depth, problem[FILTER_BLOCK],
         problem[FILTER_BLOCK_LANES],
@@ -269,7 +269,8 @@ def kernel(x_dtype, dtype, out_dtype, V, is_packed):
         acc = worker * problem[SCRATCH] + first_line(scratch)
         stage = acc + problem[ACC_SIZE]
         spare = acc + problem[SCRATCH] - 2 * lanes
-        panels = address(weights) if is_packed else address(scratch) + (acc + problem[SLAB]) * itemsize
+        slab = acc + problem[SLAB]
+        panels = address(weights) if is_packed else address(scratch) + slab * itemsize
         index = take(turns)
         while index < problem[ITEMS]:
             item, lane_group = divmod(index, lane_groups)
@@ -291,7 +292,7 @@ def kernel(x_dtype, dtype, out_dtype, V, is_packed):
                     n_channels = min(problem[CHANNEL_BLOCK], reduced - channel)
                     if not is_packed and first == row_from:
                         _pack(
-                            weights, scratch, problem, worker, group, channel, n_channels, block_from, block_to, width,
+                            weights, scratch, slab, problem, group, channel, n_channels, block_from, block_to, width,
                             literally(lanes),
                         )  # fmt: skip
                     for tap in range(0, taps, problem[TAP_BLOCK]):

@@ -133,7 +133,6 @@ def kernel(dtype):
         up, down, step, n_taps = problem[UP], problem[DOWN], problem[STEP], problem[TAPS]
         x_unit, out_unit, sets, count = problem[X_UNIT], problem[OUT_UNIT], problem[SETS], n_taps * problem[REDUCED]
         units = (x_unit, x_unit, 1) if sets == 1 else (x_unit, 1, x_unit)
-        # From a cache line on: vectors that straddle two cost twice.
         sums = worker * problem[SCRATCH] + first_line(scratch)
         stage, table = sums + problem[STAGE], worker * problem[ROWS]
         index = take(turns)

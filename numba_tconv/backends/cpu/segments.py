@@ -76,7 +76,7 @@ def kernel(dtype):
         # Complex taps take all parts of the input in turn, real ones each part by itself.
         units = (x_unit, x_unit, 1) if sets == 1 else (x_unit, 1, x_unit)
         count = n_taps if sets == 1 else n_taps * x_unit
-        # From a cache line on: vectors that straddle two cost twice. The first row is the zeros beyond all ends.
+        # The first row is the zeros beyond all ends.
         zeros = worker * problem[SCRATCH] + first_line(scratch)
         stage, sums, table = zeros + row, zeros + problem[SUMS], worker * problem[ROWS]
         zero_run(scratch, zeros, row)

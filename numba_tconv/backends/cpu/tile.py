@@ -11,7 +11,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from numba_tconv.backends.cpu.moves import for_each_count
+from numba_tconv.backends.cpu.moves import cases, for_each_count
 from numba_tconv.backends.cpu.target import LINE_OF_CACHE
 from numba_tconv.backends.cpu.vectors import Vectors, data_of
 
@@ -79,23 +79,6 @@ def _accumulate(vectors, rows, columns, counts, accumulators, ahead=(), b_ahead=
                     builder.store(vectors.multiply_add(scalar, vector, builder.load(slot)), slot)
 
 
-def _cases(vectors, count, numbers):
-    """Emit a branch for each of some `numbers`, yielding it for the count that it is, and one for all other counts."""
-    builder = vectors.builder
-    other, after = (builder.append_basic_block(name) for name in ("other", "after"))
-    switch = builder.switch(count, other)
-    for number in numbers:
-        case = builder.append_basic_block(f"count_{number}")
-        switch.add_case(vectors.index(number), case)
-        builder.position_at_end(case)
-        yield vectors.index(number)
-        builder.branch(after)
-    builder.position_at_end(other)
-    yield count
-    builder.branch(after)
-    builder.position_at_end(after)
-
-
 def _begin_sums(vectors, first, n_rows, n_vectors, load):
     """Emit the sums of a tile, zeros where `first` and else what `load(r, v)` emits; return where they are kept."""
     builder = vectors.builder
@@ -114,7 +97,7 @@ def _begin_sums(vectors, first, n_rows, n_vectors, load):
 def _panel_tile(vectors, rows, columns, counts, target, first, shape, ahead, few):
     """Emit one tile of `shape` (R, V, step a_r), its sums kept in or added to `target` (pointer, offset, step of r).
 
-    Up to `few` trips of the inner loop are written one behind the other.
+    Up to `few` trips of the inner loop have an outer loop of their own.
     """
     builder = vectors.builder
     n_rows, n_vectors, a_r = shape
@@ -125,7 +108,8 @@ def _panel_tile(vectors, rows, columns, counts, target, first, shape, ahead, few
         return builder.add(builder.add(d0, builder.mul(d_r, vectors.index(r))), vectors.index(v * vectors.lanes))
 
     acc = _begin_sums(vectors, first, n_rows, n_vectors, lambda r, v: vectors.load(d, at(r, v)))
-    for inner in _cases(vectors, counts[1], range(1, few + 1)):
+    for n in cases(vectors, counts[1], range(1, few + 1)):
+        inner = counts[1] if n is None else vectors.index(n)
         _accumulate(vectors, rows, columns, (counts[0], inner), acc, *ahead)
     for r, slots in enumerate(acc):
         for v, slot in enumerate(slots):
@@ -181,7 +165,7 @@ def panel_rows(typingctx, scratch, A, B, counts, D, first, ahead, b_ahead, R, V,
     `ahead` are streams that the next calls will read: of each `(address, h_i, h_r)`, the line at `address + i*h_i +
     r*h_r` travels into L2 meanwhile, r the first row of a tile; of `(address, h_i, h_r, lines)`, so many from there on.
     In tiles of few rows, what lies `b_ahead` numbers behind B does, too. In those of R rows, a J up to `few` has a loop
-    of its own: a Zen 3 whose core ran something else as well took 1.1 to 1.4 times as long for two taps without.
+    of its own: a Zen 3 whose core ran something else as well took 1.1 to 1.25 times as long for two taps without.
     """
     sig = types.void(scratch, A, B, counts, D, types.boolean, ahead, b_ahead, R, V, lanes, a_r, few)
 
@@ -268,7 +252,8 @@ def _fir_rows(vectors, samples, taps, counts, biases, runs, sums, flags, shape, 
         rows = w, [of_row[k] for k in here], builder.mul(filled, vectors.index(n_filters)), vectors.index(n_rows)
         columns = x, [vectors.index(v * n_lanes) for v in range(n_vectors)], x_i, x_j
         # Where the bias comes last, the filters are those of a layer, which have two or three taps mostly.
-        for inner in _cases(vectors, n_j, (2, 3) if is_bias_last and n_vectors > 1 else ()):
+        for n in cases(vectors, n_j, (2, 3) if is_bias_last and n_vectors > 1 else ()):
+            inner = n_j if n is None else vectors.index(n)
             _accumulate(vectors, rows, columns, (n_i, inner), [acc[k] for k in here], load=load)
 
     for top in range(0, len(acc), n_together):

@@ -11,6 +11,7 @@ from numba import literally, types
 
 from numba_tconv.backends.cpu import jit, threads
 from numba_tconv.backends.cpu.moves import transpose
+from numba_tconv.backends.cpu.staging import on_a_line
 from numba_tconv.backends.cpu.target import LINE_OF_CACHE, host
 from numba_tconv.backends.cpu.turns import take
 from numba_tconv.backends.cpu.vectors import address
@@ -99,8 +100,7 @@ def room_strides(shape: tuple[int, int, int], dtype: np.dtype) -> tuple[int, int
 def room(shape: tuple[int, int, int], dtype: np.dtype) -> np.ndarray:
     """Return a new array with time side by side, whose rows begin with a cache line."""
     strides = room_strides(shape, dtype)
-    memory = np.empty(shape[0] * strides[0] + LINE_OF_CACHE, np.uint8)
-    return np.ndarray(shape, dtype, memory, -memory.ctypes.data % LINE_OF_CACHE, strides)
+    return np.ndarray(shape, dtype, on_a_line(shape[0] * strides[0], np.dtype(np.uint8)), 0, strides)
 
 
 def turn_back(source: np.ndarray, target: np.ndarray) -> None:
