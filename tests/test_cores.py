@@ -4,6 +4,7 @@ import ctypes
 import os
 import sys
 
+import numba
 import numpy as np
 import pytest
 
@@ -24,12 +25,22 @@ def core():
     return ctypes.CDLL(None).sched_getcpu()
 
 
+@numba.njit
+def _settle(turns, worker, n_workers):
+    cores.settle(turns, worker, n_workers)
+
+
+@numba.njit
+def _leave(turns, worker):
+    cores.leave(turns, worker)
+
+
 def settle(others, worker=0):
     """Begin as a worker beside others, each given by its entry; return all entries."""
     turns = np.zeros(cores.size(len(others) + 1), np.int64)
     entries = turns[cores.CORES : cores.CORES + len(others) + 1]
     entries[:] = np.insert(others, worker, 0)
-    cores.settler()(len(entries), turns, worker)
+    _settle(turns.ctypes.data, worker, len(entries))
     return list(entries)
 
 
@@ -71,5 +82,5 @@ def test_alone(allowed, other):
 
 def test_a_worker_that_is_done_holds_no_core():
     turns = np.zeros(cores.size(2), np.int64)
-    cores.leave.py_func(turns, 1)
+    _leave(turns.ctypes.data, 1)
     assert list(turns[cores.CORES : cores.CORES + 2]) == [0, -1]

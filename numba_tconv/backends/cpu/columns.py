@@ -13,8 +13,8 @@ from numba_tconv.backends.cpu import jit
 from numba_tconv.backends.cpu.staging import zero_run
 from numba_tconv.backends.cpu.sums import VECTORS, Operands, kernel_arguments, list_outputs, sum_outputs
 from numba_tconv.backends.cpu.target import host
-from numba_tconv.backends.cpu.turns import take
-from numba_tconv.backends.cpu.vectors import address
+from numba_tconv.backends.cpu.turns import take, take_first
+from numba_tconv.backends.cpu.vectors import address, integers_at
 from numba_tconv.geometry import RateChange
 
 # Outputs of an item: its input stays in L2 while the columns are taken a few vectors at a time.
@@ -34,11 +34,12 @@ def kernel(dtype, parts):
     lanes, vectors = host().lanes(dtype.itemsize), host().pair_vectors
 
     def run(x, taps, out, scratch, rows, problem, turns, worker):
+        problem = integers_at(address(problem))
         up, down, n_taps = problem[UP], problem[DOWN], problem[TAPS]
         columns = x.shape[3]
         table, zeros = worker * problem[ROWS], worker * columns
         zero_run(scratch, zeros, columns)
-        index = take(turns)
+        index = take_first(turns)
         while index < problem[ITEMS]:
             n, block = divmod(index, problem[BLOCKS])
             first = block * problem[OUTPUTS_OF_ITEM]

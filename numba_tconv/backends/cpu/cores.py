@@ -11,16 +11,15 @@ for all those again that it was allowed before. So nothing stays pinned, and thr
 
 import sys
 
-import numpy as np
 from numba import types
 
-from numba_tconv.backends.cpu import jit
-from numba_tconv.backends.cpu.vectors import address
+from numba_tconv.backends.cpu import jit, turns
+from numba_tconv.backends.cpu.vectors import integers_at
 
 # Words of a set of cores: as many as the C library's `cpu_set_t` has.
 WORDS = 16
-# Of `turns`, behind the counter of items: the core of each worker, plus one; 0 before it has begun, -1 when it is done.
-CORES = 1
+# Of `turns`, behind what `turns.py` keeps: the core of each worker, plus one; 0 before it begins, -1 when it is done.
+CORES = turns.SIZE
 
 
 def size(n_workers: int) -> int:
@@ -37,44 +36,42 @@ _set_allowed = types.ExternalFunction("sched_setaffinity", types.int32(types.int
 @jit.helper
 def _move(turns, worker, n_workers):
     """Go to a core that no worker is on, if there is one."""
-    wanted = CORES + n_workers + worker * 2 * WORDS
-    allowed, n_bytes = wanted + WORDS, WORDS * turns.itemsize
-    if _get_allowed(0, n_bytes, address(turns) + allowed * turns.itemsize) < 0:
+    wanted, n_bytes = turns + 8 * (CORES + n_workers + worker * 2 * WORDS), 8 * WORDS
+    allowed = wanted + n_bytes
+    if _get_allowed(0, n_bytes, allowed) < 0:
         return  # there are more cores than the set has room for
     for k in range(WORDS):
-        turns[wanted + k] = turns[allowed + k]
+        integers_at(wanted)[k] = integers_at(allowed)[k]
     for other in range(n_workers):
-        core = turns[CORES + other] - 1
+        core = integers_at(turns)[CORES + other] - 1
         if 0 <= core < 64 * WORDS:
-            turns[wanted + core // 64] &= ~(1 << core % 64)
-    if _set_allowed(0, n_bytes, address(turns) + wanted * turns.itemsize) == 0:
-        _set_allowed(0, n_bytes, address(turns) + allowed * turns.itemsize)
+            integers_at(wanted)[core // 64] &= ~(1 << core % 64)
+    if _set_allowed(0, n_bytes, wanted) == 0:
+        _set_allowed(0, n_bytes, allowed)
 
 
-@jit.once
-def settler():
-    """Return the compiled function `(n_workers, turns, worker)` by which a worker begins."""
+def _settle(turns, worker, n_workers):
+    """Begin as a worker; `turns` is the address of what all of them share."""
+    cores, core, is_shared, has_all_begun = integers_at(turns), _get_core() + 1, False, True
+    for other in range(n_workers):
+        is_shared |= cores[CORES + other] == core
+        has_all_begun &= other == worker or cores[CORES + other] != 0
+    cores[CORES + worker] = core
+    if is_shared:
+        _move(turns, worker, n_workers)
+        cores[CORES + worker] = _get_core() + 1
+    elif not has_all_begun:
+        _let_others_run()  # one of them may wait for this very core
 
-    def settle(n_workers, turns, worker):
-        core, is_shared, has_all_begun = _get_core() + 1, False, True
-        for other in range(n_workers):
-            is_shared |= turns[CORES + other] == core
-            has_all_begun &= other == worker or turns[CORES + other] != 0
-        turns[CORES + worker] = core
-        if is_shared:
-            _move(turns, worker, n_workers)
-            turns[CORES + worker] = _get_core() + 1
-        elif not has_all_begun:
-            _let_others_run()  # one of them may wait for this very core
 
-    def begin(n_workers, turns, worker):
-        pass
+def _begin(turns, worker, n_workers):
+    """Begin where nothing of all that is known."""
 
-    arguments = types.int64, jit.array(np.int64, 1), types.int64
-    return jit.compile_kernel(settle if sys.platform == "linux" else begin, arguments)
+
+settle = jit.helper(_settle if sys.platform == "linux" else _begin)
 
 
 @jit.helper
 def leave(turns, worker):
     """Leave the core to others: under some threading layers the next worker runs on this very thread."""
-    turns[CORES + worker] = -1
+    integers_at(turns)[CORES + worker] = -1

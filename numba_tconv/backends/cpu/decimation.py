@@ -18,8 +18,8 @@ from numba_tconv.backends.cpu.moves import MOST_WOVEN
 from numba_tconv.backends.cpu.staging import stage_samples
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.tile import decimate_run
-from numba_tconv.backends.cpu.turns import take
-from numba_tconv.backends.cpu.vectors import address
+from numba_tconv.backends.cpu.turns import take, take_first
+from numba_tconv.backends.cpu.vectors import address, integers_at
 from numba_tconv.geometry import Geometry
 
 # Of a filter, but for a signal of few results, which takes as long as its set-up. With 4 taps and stride 2 this is 2.3
@@ -41,10 +41,11 @@ def kernel(dtype):
     lanes, itemsize = host().lanes(dtype.itemsize), dtype.itemsize
 
     def run(weight, g, out, scratch, problem, turns, worker):
+        problem = integers_at(address(problem))
         channels, length, taps = problem[CHANNELS], problem[LENGTH], problem[TAPS]
         stride, left, size = problem[STRIDE], problem[LEFT], problem[OUTPUT_LENGTH]
         stage, reach = worker * problem[SCRATCH], (taps - 1) // stride
-        index = take(turns)
+        index = take_first(turns)
         while index < problem[ITEMS]:
             signals, block = divmod(index, problem[BLOCKS])
             first = signals * problem[SIGNALS_OF_ITEM]

@@ -24,8 +24,8 @@ from numba_tconv.backends.cpu.moves import MOST_WOVEN, copy_windows, transpose
 from numba_tconv.backends.cpu.staging import zero_run
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.tile import lane_sums
-from numba_tconv.backends.cpu.turns import take
-from numba_tconv.backends.cpu.vectors import address
+from numba_tconv.backends.cpu.turns import take, take_first
+from numba_tconv.backends.cpu.vectors import address, integers_at
 from numba_tconv.geometry import Geometry
 
 # Outputs of a tile: enough accumulators to hide the latency of the multiply-add.
@@ -127,12 +127,13 @@ def forward_kernel(dtype):
     lanes, itemsize = host().lanes(dtype.itemsize), dtype.itemsize
 
     def run(x, weight, bias, out, scratch, problem, turns, worker):
+        problem = integers_at(address(problem))
         filters, stride, branches, size = problem[FILTERS], problem[STRIDE], problem[BRANCHES], problem[OUTPUT_LENGTH]
         start = worker * problem[SCRATCH]
         line, x_rows = start + problem[LINE], start + problem[X]
         base, first = address(scratch), problem[FIRST_ROW] - problem[HALO]
         is_bias_last = problem[IS_BIAS_LAST] == 1
-        index = take(turns)
+        index = take_first(turns)
         while index < problem[ITEMS]:
             c, count, first_signal, end_signal = _signals_of(problem, index, lanes)
             zero_run(scratch, line, lanes * lanes)
@@ -182,11 +183,12 @@ def x_kernel(dtype):
     lanes, itemsize = host().lanes(dtype.itemsize), dtype.itemsize
 
     def run(weight, g, out, scratch, problem, turns, worker):
+        problem = integers_at(address(problem))
         filters, taps, stride, length = problem[FILTERS], problem[TAPS], problem[STRIDE], problem[LENGTH]
         start = worker * problem[SCRATCH]
         line, g_rows, sums = start + problem[LINE], start + problem[G], start + problem[X]
         base = address(scratch)
-        index = take(turns)
+        index = take_first(turns)
         while index < problem[ITEMS]:
             c, count, first_signal, end_signal = _signals_of(problem, index, lanes)
             zero_run(scratch, line, lanes * lanes)
@@ -224,11 +226,12 @@ def weight_kernel(dtype):
     lanes, itemsize = host().lanes(dtype.itemsize), dtype.itemsize
 
     def run(x, g, sums, scratch, problem, turns, worker):
+        problem = integers_at(address(problem))
         filters, taps, stride, length = problem[FILTERS], problem[TAPS], problem[STRIDE], problem[LENGTH]
         start = worker * problem[SCRATCH]
         line, g_rows, x_rows = start + problem[LINE], start + problem[G], start + problem[X]
         base = address(scratch)
-        index = take(turns)
+        index = take_first(turns)
         while index < problem[ITEMS]:
             c, count, first_signal, end_signal = _signals_of(problem, index, lanes)
             zero_run(scratch, line, lanes * lanes)

@@ -19,8 +19,8 @@ from numba_tconv.backends.cpu.moves import copy_windows, prefetch_run
 from numba_tconv.backends.cpu.staging import first_line, whole_lines, zero_run
 from numba_tconv.backends.cpu.target import host, kept_in_l2
 from numba_tconv.backends.cpu.tile import fir_tile
-from numba_tconv.backends.cpu.turns import take
-from numba_tconv.backends.cpu.vectors import address
+from numba_tconv.backends.cpu.turns import take, take_first
+from numba_tconv.backends.cpu.vectors import address, integers_at
 from numba_tconv.geometry import Geometry
 
 # What an item stages, at most, and as `kept_in_l2`, for L2 holds the next item's samples as well: with a half of it and
@@ -73,13 +73,14 @@ def kernel(x_dtype, dtype, out_dtype, F, S, unit, parts):
     tile_rows, few_rows, together = V * lanes // unit, lanes // unit, host().fir_together(F * S)
 
     def run(x, weight, bias, out, scratch, problem, turns, worker):
+        problem = integers_at(address(problem))
         reduced, halo, step = problem[fir.REDUCED], problem[fir.HALO], problem[fir.STEP] * unit
         counts = reduced, problem[fir.TAPS]
         tiles = problem[fir.FILTERS] // F
         spill = worker * problem[fir.SCRATCH] + first_line(scratch)
         panel, stage = spill + problem[PANEL], spill + problem[STAGE]
         spilled = address(scratch) + spill * itemsize
-        index = take(turns)
+        index = take_first(turns)
         while index < problem[fir.ITEMS]:
             n, part, group, first, last, share = _block_of(problem, out.shape[0], index)
             fir.stage_channels(

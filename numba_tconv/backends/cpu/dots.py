@@ -18,8 +18,8 @@ from numba_tconv.backends.cpu.grad_x import kernel_arguments, store_row
 from numba_tconv.backends.cpu.products import LINE_BYTES, Operands, begin_of, even_blocks, integers, stage_windows
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.tile import dot_rows
-from numba_tconv.backends.cpu.turns import take
-from numba_tconv.backends.cpu.vectors import address
+from numba_tconv.backends.cpu.turns import take, take_first
+from numba_tconv.backends.cpu.vectors import address, integers_at
 from numba_tconv.geometry import Geometry
 
 # With more samples an item has some of them, and all channels.
@@ -55,12 +55,13 @@ def kernel(g_dtype, dtype, out_dtype):
     lanes, C = host().lanes(dtype.itemsize), host().dot_columns
 
     def run(weight, g, out, scratch, problem, turns, worker):
+        problem = integers_at(address(problem))
         rows_of_group, step = problem[products.ROWS], problem[products.CHUNK]
         reduced = problem[products.FILTERS] * problem[products.FILTER_SIZE]
         weight_row = problem[products.REDUCED_PARTS] * reduced
         start = begin_of(scratch, worker, problem)
         acc, stage = start + problem[products.ACC], start + problem[products.PANELS]
-        index = take(turns)
+        index = take_first(turns)
         while index < problem[products.ITEMS]:
             item, row_block = divmod(index, problem[products.ROW_BLOCKS])
             item, lane_block = divmod(item, problem[products.LANE_BLOCKS])

@@ -18,8 +18,8 @@ from numba_tconv.backends.cpu.layout import Layout
 from numba_tconv.backends.cpu.staging import copy_bytes, put, stage_samples
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.tile import fir_edge, fir_tile
-from numba_tconv.backends.cpu.turns import take
-from numba_tconv.backends.cpu.vectors import address
+from numba_tconv.backends.cpu.turns import take, take_first
+from numba_tconv.backends.cpu.vectors import address, integers_at
 from numba_tconv.geometry import Geometry
 
 # Channels that all tiles of an item visit before the next ones come; meanwhile their sums wait in L2. So x is read in a
@@ -94,6 +94,7 @@ def kernel(x_dtype, dtype, out_dtype, S, unit, parts):
     few_rows, together = lanes // unit, host().fir_together(S)
 
     def run(x, taps, bias, out, scratch, problem, turns, worker):
+        problem = integers_at(address(problem))
         halo, step = problem[HALO], problem[STEP] * unit
         signals_of_batch = problem[SIGNALS] // out.shape[0]
         is_plain_x, is_plain_out = problem[IS_PLAIN_X], problem[IS_PLAIN_OUT]
@@ -101,7 +102,7 @@ def kernel(x_dtype, dtype, out_dtype, S, unit, parts):
         is_tap_major = problem[IS_MERGED] and problem[CHANNELS] == 1
         spill = worker * problem[SCRATCH]
         stage = spill + tile_size
-        turn = take(turns) * problem[ITEMS_OF_TURN]
+        turn = take_first(turns) * problem[ITEMS_OF_TURN]
         while turn < problem[ITEMS]:
             item, row_block = divmod(turn, problem[ROW_BLOCKS])
             signal, f = divmod(item, problem[ALL_FILTERS])

@@ -13,8 +13,8 @@ from numba_tconv.backends.cpu import jit, threads
 from numba_tconv.backends.cpu.staging import in_parts, is_same_dtype, stage_samples
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.tile import sum_leaves, sum_run
-from numba_tconv.backends.cpu.turns import take
-from numba_tconv.backends.cpu.vectors import address
+from numba_tconv.backends.cpu.turns import take, take_first
+from numba_tconv.backends.cpu.vectors import address, integers_at
 
 # Samples that are staged at a time, where they cannot be read in place; sums that wait, one for a bit of their count.
 BLOCK, LEVELS = 1024, 64
@@ -35,12 +35,13 @@ def kernel(g_dtype, dtype, unit):
     lanes, itemsize = host().lanes(dtype.itemsize), dtype.itemsize
 
     def run(g, sums, scratch, problem, turns, worker):
+        problem = integers_at(address(problem))
         batch, length, channels = g.shape[0], g.shape[2], problem[CHANNELS_OF_ITEM]
         is_plain = is_same_dtype(g, scratch) and g.strides[2] == unit * itemsize
         stage = worker * problem[SCRATCH]
         staged = address(scratch) + stage * itemsize
         levels = staged + BLOCK * itemsize
-        first = take(turns) * channels
+        first = take_first(turns) * channels
         while first * unit < sums.size:
             for index in range(first, min(sums.size // unit, first + channels)):
                 f, part = divmod(index, problem[PARTS])

@@ -32,8 +32,8 @@ from numba_tconv.backends.cpu.products import (
 from numba_tconv.backends.cpu.staging import copy_bytes, has_plain_rows, stage_samples
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.tile import panel_rows
-from numba_tconv.backends.cpu.turns import take
-from numba_tconv.backends.cpu.vectors import address
+from numba_tconv.backends.cpu.turns import take, take_first
+from numba_tconv.backends.cpu.vectors import address, integers_at
 from numba_tconv.geometry import Geometry
 
 # Items to aim at by cutting the samples into chunks, and the fewest samples of a chunk.
@@ -93,6 +93,7 @@ def kernel(x_dtype, g_dtype, dtype, V):
     width, a_r, most = V * lanes, row_step(dtype.itemsize), reduction(dtype.itemsize)
 
     def run(x, g, sums, scratch, problem, turns, worker):
+        problem = integers_at(address(problem))
         rows_of_group, lanes_of_group = problem[products.ROWS], problem[products.LANES]
         start = begin_of(scratch, worker, problem)
         acc, stage, panels = (
@@ -102,7 +103,7 @@ def kernel(x_dtype, g_dtype, dtype, V):
         )
         samples = problem[products.BATCH] * problem[products.LENGTH]
         is_direct = problem[products.IS_DIRECT] == 1
-        index = take(turns)
+        index = take_first(turns)
         while index < problem[products.ITEMS]:
             item, row_block = divmod(index, problem[products.ROW_BLOCKS])
             item, lane_block = divmod(item, problem[products.LANE_BLOCKS])

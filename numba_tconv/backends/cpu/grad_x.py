@@ -40,8 +40,8 @@ from numba_tconv.backends.cpu.products import (
 from numba_tconv.backends.cpu.staging import copy_bytes, is_same_dtype, put
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.tile import panel_rows
-from numba_tconv.backends.cpu.turns import take
-from numba_tconv.backends.cpu.vectors import address
+from numba_tconv.backends.cpu.turns import take, take_first
+from numba_tconv.backends.cpu.vectors import address, integers_at
 from numba_tconv.geometry import Geometry
 
 
@@ -88,6 +88,7 @@ def kernel(g_dtype, dtype, out_dtype, V):
     width, a_r = V * lanes, row_step(dtype.itemsize)
 
     def run(weight, g, out, scratch, problem, turns, worker):
+        problem = integers_at(address(problem))
         filters, filter_size, rows_of_group = (
             problem[products.FILTERS],
             problem[products.FILTER_SIZE],
@@ -102,7 +103,7 @@ def kernel(g_dtype, dtype, out_dtype, V):
             start + problem[products.PANELS],
         )
         is_direct = problem[products.IS_DIRECT] == 1
-        index = take(turns)
+        index = take_first(turns)
         while index < problem[products.ITEMS]:
             item, row_block = divmod(index, problem[products.ROW_BLOCKS])
             item, lane_block = divmod(item, problem[products.LANE_BLOCKS])

@@ -50,7 +50,7 @@ def transpose_to(typingctx, source, step, target, places, p0, width, counts, is_
     def codegen(context, builder, sig, args):
         vectors = Vectors(context, builder, context.get_value_type(sig.args[8].dtype), sig.args[9].literal_value)
         source, target = (builder.inttoptr(args[k], vectors.scalar.as_pointer()) for k in (0, 2))
-        step, places, p0, width = args[1], data_of(context, builder, sig, args, 3), args[4], args[5]
+        step, places, p0, width = args[1], args[3], args[4], args[5]
         count, run = cgutils.unpack_tuple(builder, args[6])
         at, none = [vectors.index(i) for i in range(vectors.lanes)], vectors.index(0)
 

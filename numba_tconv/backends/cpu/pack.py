@@ -15,8 +15,8 @@ from numba_tconv.backends.cpu.layout import Layout
 from numba_tconv.backends.cpu.moves import transpose_to
 from numba_tconv.backends.cpu.staging import copy_bytes, on_a_line
 from numba_tconv.backends.cpu.target import host
-from numba_tconv.backends.cpu.turns import take
-from numba_tconv.backends.cpu.vectors import address
+from numba_tconv.backends.cpu.turns import take, take_first
+from numba_tconv.backends.cpu.vectors import address, integers_at
 
 # Multiply-adds that count as packing one number: two threads begin to win at 65 thousand numbers.
 PACK_WORK = 8
@@ -102,6 +102,7 @@ def _kernel(dtype, is_woven):
     lanes = host().lanes(dtype.itemsize)
 
     def pack_share(weight, panels, problem, turns, worker):
+        problem = integers_at(address(problem))
         reduced, blocks, channels = problem[REDUCED], problem[BLOCKS], problem[CHANNELS_OF_ITEM]
         shape = (
             problem[FILTERS], problem[FILTER_SIZE], problem[FILTER_LANES], problem[TAPS], problem[WIDTH], reduced,
@@ -110,7 +111,7 @@ def _kernel(dtype, is_woven):
         together = problem[FILTER_BLOCK_LANES] // problem[WIDTH] if is_woven else 1
         at_once = max(1, LANES_AT_ONCE // (together * problem[WIDTH])) * together
         count, group_size = problem[GROUPS] * reduced, blocks * reduced * problem[TAPS] * problem[WIDTH]
-        item = take(turns)
+        item = take_first(turns)
         while item * channels < count:
             for first in range(0, blocks, at_once):
                 last = min(blocks, first + at_once)

@@ -22,8 +22,8 @@ from numba_tconv.backends.cpu.pack import pack_runs, pack_woven, woven_places
 from numba_tconv.backends.cpu.staging import first_line, has_plain_rows, put, stage_samples, whole_lines, zero_run
 from numba_tconv.backends.cpu.target import LINE_OF_CACHE, host
 from numba_tconv.backends.cpu.tile import panel_pair, panel_rows
-from numba_tconv.backends.cpu.turns import take
-from numba_tconv.backends.cpu.vectors import address
+from numba_tconv.backends.cpu.turns import take, take_first
+from numba_tconv.backends.cpu.vectors import address, integers_at
 from numba_tconv.geometry import Geometry
 
 # Numbers of the reduction (channels x taps) between two visits to the accumulators: a visit costs about 50 cycles, 192
@@ -260,6 +260,7 @@ def kernel(x_dtype, dtype, out_dtype, V, is_packed):
 
     # In one piece: with the loops over panels as a helper that takes the tile's shape, it compiled a third longer.
     def run(x, weights, bias, out, scratch, problem, turns, worker):
+        problem = integers_at(address(problem))
         reduced, taps, step = problem[REDUCED], problem[TAPS], problem[STEP]
         blocks, lane_groups, stage_row = problem[BLOCKS], problem[LANE_GROUPS], problem[STAGE_ROW]
         # The panels of filters that stand side by side are stored together.
@@ -271,7 +272,7 @@ def kernel(x_dtype, dtype, out_dtype, V, is_packed):
         spare = acc + problem[SCRATCH] - 2 * lanes
         slab = acc + problem[SLAB]
         panels = address(weights) if is_packed else address(scratch) + slab * itemsize
-        index = take(turns)
+        index = take_first(turns)
         while index < problem[ITEMS]:
             item, lane_group = divmod(index, lane_groups)
             group, row_block = divmod(item, problem[ROW_BLOCKS])

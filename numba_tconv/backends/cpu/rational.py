@@ -16,8 +16,8 @@ from numba_tconv.backends.cpu.moves import MOST_WOVEN, deinterleave, interleave,
 from numba_tconv.backends.cpu.staging import first_line, put, stage_every
 from numba_tconv.backends.cpu.sums import VECTORS, Operands, kernel_arguments, list_outputs, sum_outputs
 from numba_tconv.backends.cpu.target import host
-from numba_tconv.backends.cpu.turns import take
-from numba_tconv.backends.cpu.vectors import address
+from numba_tconv.backends.cpu.turns import take, take_first
+from numba_tconv.backends.cpu.vectors import address, integers_at
 from numba_tconv.geometry import RateChange
 
 # Phases of an item, and numbers in its planes and in its sums, to stay in L2. Two items that share periods write to the
@@ -130,12 +130,13 @@ def kernel(dtype):
     lanes, itemsize, vectors = host().lanes(dtype.itemsize), dtype.itemsize, host().pair_vectors
 
     def run(x, taps, out, scratch, rows, problem, turns, worker):
+        problem = integers_at(address(problem))
         up, down, step, n_taps = problem[UP], problem[DOWN], problem[STEP], problem[TAPS]
         x_unit, out_unit, sets, count = problem[X_UNIT], problem[OUT_UNIT], problem[SETS], n_taps * problem[REDUCED]
         units = (x_unit, x_unit, 1) if sets == 1 else (x_unit, 1, x_unit)
         sums = worker * problem[SCRATCH] + first_line(scratch)
         stage, table = sums + problem[STAGE], worker * problem[ROWS]
-        index = take(turns)
+        index = take_first(turns)
         while index < problem[ITEMS]:
             item, period_block = divmod(index, problem[PERIOD_BLOCKS])
             signal, phase_block = divmod(item, problem[PHASE_BLOCKS])

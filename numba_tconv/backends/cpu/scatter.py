@@ -15,8 +15,8 @@ from numba_tconv.backends.cpu.layout import Layout
 from numba_tconv.backends.cpu.staging import copy_bytes, put, stage_rows, zero_run
 from numba_tconv.backends.cpu.target import host, l2_bytes
 from numba_tconv.backends.cpu.tile import panel_rows
-from numba_tconv.backends.cpu.turns import take
-from numba_tconv.backends.cpu.vectors import address
+from numba_tconv.backends.cpu.turns import take, take_first
+from numba_tconv.backends.cpu.vectors import address, integers_at
 from numba_tconv.geometry import Geometry
 
 # Below, packing is cheap, lanes are empty, or adding products up outweighs the sums over channels.
@@ -79,6 +79,7 @@ def kernel(x_dtype, dtype, out_dtype):
     ahead = BYTES_AHEAD // itemsize
 
     def run(x, weight, bias, out, scratch, problem, turns, worker):
+        problem = integers_at(address(problem))
         filters, filter_size = problem[FILTERS], problem[FILTER_SIZE]
         rows, weight_row = problem[SIGNALS] * problem[LENGTH], filters * filter_size
         shares = problem[SHARES]
@@ -87,7 +88,7 @@ def kernel(x_dtype, dtype, out_dtype):
         stage = acc + problem[ACC_SIZE]
         block = stage + problem[STAGE_SIZE]
         sums = block + problem[BLOCK_SIZE]
-        index = take(turns)
+        index = take_first(turns)
         while index < items:
             group, item = divmod(index, shares)
             filter_from, filter_to = item * filters // shares, (item + 1) * filters // shares

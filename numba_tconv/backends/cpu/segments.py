@@ -16,8 +16,8 @@ from numba_tconv.backends.cpu.staging import first_line, put, read, zero_run
 from numba_tconv.backends.cpu.sums import VECTORS, Operands, kernel_arguments, list_outputs, sum_outputs
 from numba_tconv.backends.cpu.target import LINE_OF_CACHE, host
 from numba_tconv.backends.cpu.turning import turn
-from numba_tconv.backends.cpu.turns import take
-from numba_tconv.backends.cpu.vectors import address
+from numba_tconv.backends.cpu.turns import take, take_first
+from numba_tconv.backends.cpu.vectors import address, integers_at
 from numba_tconv.geometry import RateChange
 
 # Numbers that an item stages and sums up, to stay in L2; and where that would leave it few outputs. Longer filters are
@@ -71,6 +71,7 @@ def kernel(dtype):
     lanes, itemsize, vectors = host().lanes(dtype.itemsize), dtype.itemsize, host().pair_vectors
 
     def run(x, taps, out, scratch, rows, problem, turns, worker):
+        problem = integers_at(address(problem))
         up, down, n_taps, row = problem[UP], problem[DOWN], problem[TAPS], problem[ROW]
         x_unit, out_unit, sets = problem[X_UNIT], problem[OUT_UNIT], problem[SETS]
         # Complex taps take all parts of the input in turn, real ones each part by itself.
@@ -80,7 +81,7 @@ def kernel(dtype):
         zeros = worker * problem[SCRATCH] + first_line(scratch)
         stage, sums, table = zeros + row, zeros + problem[SUMS], worker * problem[ROWS]
         zero_run(scratch, zeros, row)
-        index = take(turns)
+        index = take_first(turns)
         while index < problem[ITEMS]:
             # Items that run at the same time have other signals, not cache lines of the same ones: 190 us, and 140 so.
             block, signal_block = divmod(index, problem[BLOCKS_OF_SIGNALS])

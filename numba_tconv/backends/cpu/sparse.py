@@ -12,7 +12,8 @@ from numba_tconv.backends.cpu import jit
 from numba_tconv.backends.cpu.staging import read
 from numba_tconv.backends.cpu.sums import Operands, kernel_arguments
 from numba_tconv.backends.cpu.tile import multiply_add
-from numba_tconv.backends.cpu.turns import take
+from numba_tconv.backends.cpu.turns import take, take_first
+from numba_tconv.backends.cpu.vectors import address, integers_at
 from numba_tconv.geometry import RateChange
 
 (
@@ -69,9 +70,10 @@ def kernel(dtype, sets, reduced):
     """Return the compiled kernel `(x, taps, out, scratch, table, problem, turns, worker)` for such taps."""
 
     def run(x, taps, out, scratch, table, problem, turns, worker):
+        problem = integers_at(address(problem))
         count, tap_step, step = problem[OUTPUT_LENGTH], sets * reduced, x.strides[2]
         q_step, r_step = divmod(problem[DOWN], problem[UP])
-        index = take(turns)
+        index = take_first(turns)
         while index < problem[ITEMS]:
             first = index * problem[SIGNALS_OF_ITEM]
             for signal in range(first, min(problem[SIGNALS], first + problem[SIGNALS_OF_ITEM])):

@@ -18,7 +18,7 @@ import numpy as np
 from numba import prange, types
 
 from numba_tconv.backends.cpu import cores, jit
-from numba_tconv.backends.cpu.turns import take_part
+from numba_tconv.backends.cpu.turns import LAUNCHER, SIZE, WORK, WORKERS, call_at
 
 # Below this many multiply-adds a call stays on its thread. Where two awake threads of a Zen 4 begin to win: 0.5 million
 # for a FIR filter, 0.4 for dense layers, 0.1 for a depthwise one, which waits for memory. A launch costs 3 us more.
@@ -43,7 +43,7 @@ def _layer() -> str:
 
 
 _forked = _is_forked_child()
-_NO_TURNS = np.zeros(1, np.int64)  # copied in 0.2 us; new zeros take 0.4
+_NO_TURNS = np.zeros(SIZE, np.int64)  # copied in 0.2 us; new zeros take 0.4
 _one_launch = threading.Lock()
 _here = threading.local()
 
@@ -79,47 +79,42 @@ def one_thread() -> Iterator[None]:
 
 
 @jit.once
-def _address(kernel):
-    """Return where a compiled kernel begins.
+def _launcher():
+    """Return the addresses of what a launch runs on all threads, and of what each of them does.
 
-    It is called there: compiled into a parallel loop it would be optimised a second time (a layer's first call compiled
-    for 4 s instead of 3). And not as a function object, which costs 35 us a launch to unbox.
+    A kernel is called by address: compiled into a parallel loop it would be optimised a second time (a layer's first
+    call compiled for 4 s instead of 3). So is all that a worker does, of which Numba would optimise four copies.
     """
-    compiled = kernel.get_compile_result(kernel.nopython_signatures[0])
-    return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_cfunc_wrapper_name)
 
+    def work(repeater, call, turns, worker, n_workers):
+        cores.settle(turns, worker, n_workers)
+        call_at(repeater, (call, worker))
+        cores.leave(turns, worker)
 
-@jit.once
-def _spread(kernel):
-    """Return the launcher `(addresses, arguments, turns, n_workers)` for a kernel, and the addresses."""
-    addresses = _address(cores.settler()), _address(kernel)
-    return _launcher(kernel.nopython_signatures[0].args[:-2]), addresses
-
-
-@jit.once
-def _launcher(arguments):
-    def spread(addresses, arguments, turns, n_workers):
+    def spread(work, repeater, call, turns, n_workers):
         for worker in prange(n_workers):
-            take_part(addresses[0], (n_workers,), turns, worker)
-            take_part(addresses[1], arguments, turns, worker)
-            cores.leave(turns, worker)
+            call_at(work, (repeater, call, turns, worker, n_workers))
 
-    kinds = (types.UniTuple(types.intp, 2), types.Tuple(arguments), jit.array(np.int64, 1), types.int64)
-    return jit.compile_kernel(spread, kinds, parallel=True)
+    words = types.intp, types.intp, types.intp, types.int64, types.int64
+    return (
+        jit.compile_for_address(spread, (types.intp, *words[:4]), parallel=True),
+        jit.compile_for_address(work, words),
+    )
 
 
 def launch(kernel: Any, arguments: tuple, n_workers: int) -> None:
     """Run `kernel(*arguments, turns, worker)` for every worker, on one thread each where that is safe just now."""
-    if n_workers > 1:
-        turns = np.zeros(cores.size(n_workers), np.int64)
-        spread, addresses = _spread(kernel)
-        if _layer() in ("omp", "tbb"):
-            spread(addresses, arguments, turns, n_workers)
-            return
-        if _one_launch.acquire(blocking=False):
-            try:
-                spread(addresses, arguments, turns, n_workers)
-            finally:
-                _one_launch.release()
-            return
-    kernel(*arguments, _NO_TURNS.copy(), 0)
+    if n_workers == 1:
+        kernel(*arguments, _NO_TURNS.copy(), 0)
+        return
+    turns = np.zeros(cores.size(n_workers), np.int64)
+    launcher, work = _launcher()  # Numba knows its layer from then on
+    is_safe = _layer() in ("omp", "tbb")
+    is_launched = is_safe or _one_launch.acquire(blocking=False)
+    if is_launched:
+        turns[LAUNCHER], turns[WORK], turns[WORKERS] = launcher, work, n_workers
+    try:
+        kernel(*arguments, turns, 0)
+    finally:
+        if is_launched and not is_safe:
+            _one_launch.release()

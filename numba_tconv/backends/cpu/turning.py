@@ -13,7 +13,7 @@ from numba_tconv.backends.cpu import jit, threads
 from numba_tconv.backends.cpu.moves import transpose
 from numba_tconv.backends.cpu.staging import on_a_line
 from numba_tconv.backends.cpu.target import LINE_OF_CACHE, host
-from numba_tconv.backends.cpu.turns import take
+from numba_tconv.backends.cpu.turns import take, take_first
 from numba_tconv.backends.cpu.vectors import address
 
 # Of a copy; larger arrays are taken as they are. A call has two.
@@ -50,7 +50,7 @@ def _kernel(dtype):
     def run(source, target, turns, worker):
         batch, rows, columns = source.shape
         row_blocks, column_blocks = -(-rows // ROWS), -(-columns // COLUMNS)
-        index = take(turns)
+        index = take_first(turns)
         while index < batch * row_blocks * column_blocks:
             item, column_block = divmod(index, column_blocks)
             n, row_block = divmod(item, row_blocks)

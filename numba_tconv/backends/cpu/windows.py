@@ -37,8 +37,8 @@ from numba_tconv.backends.cpu.products import (
 from numba_tconv.backends.cpu.staging import has_plain_rows
 from numba_tconv.backends.cpu.target import host, kept_in_l2
 from numba_tconv.backends.cpu.tile import dot_windows, sum_windows
-from numba_tconv.backends.cpu.turns import take
-from numba_tconv.backends.cpu.vectors import address
+from numba_tconv.backends.cpu.turns import take, take_first
+from numba_tconv.backends.cpu.vectors import address, integers_at
 from numba_tconv.geometry import Geometry
 
 # Of a block, where grad_output of all filters leaves room for so many: samples for x, for the weight, and at least; and
@@ -93,6 +93,7 @@ def x_kernel(g_dtype, dtype, out_dtype):
     lanes, V, itemsize = host().lanes(dtype.itemsize), host().window_vectors, dtype.itemsize
 
     def run(weight, g, out, scratch, windows, problem, turns, worker):
+        problem = integers_at(address(problem))
         rows_of_group, length = problem[products.ROWS], problem[products.LENGTH]
         filters, filter_size = problem[products.FILTERS], problem[products.FILTER_SIZE]
         reduced_filters, most_filters = problem[products.REDUCED_PARTS] * filters, problem[products.FILTER_BLOCK]
@@ -100,7 +101,7 @@ def x_kernel(g_dtype, dtype, out_dtype):
         acc, acc_row = start + problem[products.ACC], problem[products.CHANNEL_STEP]
         is_direct = problem[products.IS_DIRECT] == 1
         weight_row = reduced_filters * filter_size
-        index = take(turns)
+        index = take_first(turns)
         while index < problem[products.ITEMS]:
             item, row_block = divmod(index, problem[products.ROW_BLOCKS])
             item, block = divmod(item, problem[products.LANE_BLOCKS])
@@ -149,6 +150,7 @@ def weight_kernel(x_dtype, g_dtype, dtype):
     lanes, C, itemsize = host().lanes(dtype.itemsize), host().window_columns, dtype.itemsize
 
     def run(x, g, sums, scratch, windows, problem, turns, worker):
+        problem = integers_at(address(problem))
         rows_of_group, length = problem[products.ROWS], problem[products.LENGTH]
         filter_size = problem[products.FILTER_SIZE]
         n_lanes, most_filters = problem[products.FILTERS] * filter_size, problem[products.FILTER_BLOCK]
@@ -156,7 +158,7 @@ def weight_kernel(x_dtype, g_dtype, dtype):
         stage, row_step = start + problem[products.STAGE], problem[products.CHANNEL_STEP]
         is_in_place = has_plain_rows(x, scratch) and problem[products.ROW_PARTS] == 1
         blocks = problem[products.LANE_BLOCKS]
-        index = take(turns)
+        index = take_first(turns)
         while index < problem[products.ITEMS]:
             item, row_block = divmod(index, problem[products.ROW_BLOCKS])
             item, filter_block = divmod(item, problem[products.FILTER_BLOCKS])
