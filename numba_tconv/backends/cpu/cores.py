@@ -14,6 +14,7 @@ import sys
 from numba import types
 
 from numba_tconv.backends.cpu import jit, turns
+from numba_tconv.backends.cpu.staging import copy_bytes
 from numba_tconv.backends.cpu.vectors import integers_at
 
 # Words of a set of cores: as many as the C library's `cpu_set_t` has.
@@ -40,12 +41,11 @@ def _move(turns, worker, n_workers):
     allowed = wanted + n_bytes
     if _get_allowed(0, n_bytes, allowed) < 0:
         return  # there are more cores than the set has room for
-    for k in range(WORDS):
-        integers_at(wanted)[k] = integers_at(allowed)[k]
+    copy_bytes(wanted, allowed, n_bytes)
     for other in range(n_workers):
         core = integers_at(turns)[CORES + other] - 1
         if 0 <= core < 64 * WORDS:
-            integers_at(wanted)[core // 64] &= ~(1 << core % 64)
+            integers_at(wanted)[core >> 6] &= ~(1 << (core & 63))
     if _set_allowed(0, n_bytes, wanted) == 0:
         _set_allowed(0, n_bytes, allowed)
 
