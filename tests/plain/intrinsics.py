@@ -311,7 +311,7 @@ def install(monkeypatch):
     """Let kernels call these, each launch for three workers."""
     names = globals()
     monkeypatch.setattr(extending._Intrinsic, "__call__", lambda self, *args: names[self._name](*args), raising=False)
-    for stub in ("_as_float", "is_same_dtype", "put"):  # whose meaning is an overload's
+    for stub in ("_as_float", "put"):  # whose meaning is an overload's
         monkeypatch.setattr(getattr(staging, stub), "__code__", names[stub].__code__)
     monkeypatch.setattr(products.largest_factor, "py_func", products.largest_factor, raising=False)
     monkeypatch.setattr(threads, "launch", launch)

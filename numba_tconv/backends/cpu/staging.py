@@ -230,13 +230,11 @@ def stage_rows(x, channel, count, signals, length, half, stage, at, stage_row):
             stage_samples(x, n, channel + k, 0, part, length, length, half, stage, target)
 
 
-def is_same_dtype(a, b):
+@intrinsic
+def is_same_dtype(typingctx, a, b):
     """Whether two arrays have one dtype, known to the compiler."""
-
-
-@overload(is_same_dtype)
-def _is_same_dtype_overload(a, b):
-    return (lambda a, b: True) if a.dtype == b.dtype else (lambda a, b: False)
+    answer = a.dtype == b.dtype
+    return types.boolean(a, b), lambda context, builder, sig, args: context.get_constant(types.boolean, answer)
 
 
 @jit.helper
