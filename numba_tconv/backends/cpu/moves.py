@@ -42,8 +42,9 @@ def transpose(typingctx, source, step, target, t_step, like, lanes):
 def transpose_to(typingctx, source, step, target, places, p0, width, counts, is_whole, like, lanes):
     """`target[places[p0 + i*step + k]] = source[i*step + k]` for i < counts[0], k < counts[1], neither above `lanes`.
 
-    `source` and `target` are addresses of numbers as of `like`. The places of one k follow each other, but for one jump
-    at a multiple of `width`. A tile that `is_whole` has none, and all of its square may be read; others take masks.
+    `source` and `target` are addresses of numbers as of `like`, `places` is what `integers_at` returns. The places of
+    one k follow each other, but for one jump at a multiple of `width`. A tile that `is_whole` has none, and all of its
+    square may be read; others take masks.
     """
     size = types.intp
 

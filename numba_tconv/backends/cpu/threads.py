@@ -104,17 +104,17 @@ def _launcher():
 
 def launch(kernel: Any, arguments: tuple, n_workers: int) -> None:
     """Run `kernel(*arguments, turns, worker)` for every worker, on one thread each where that is safe just now."""
-    if n_workers == 1:
-        kernel(*arguments, _NO_TURNS.copy(), 0)
-        return
-    turns = np.zeros(cores.size(n_workers), np.int64)
-    launcher, work = _launcher()  # Numba knows its layer from then on
-    is_safe = _layer() in ("omp", "tbb")
-    is_launched = is_safe or _one_launch.acquire(blocking=False)
-    if is_launched:
+    if n_workers > 1:
+        launcher, work = _launcher()  # Numba knows its layer from then on
+        turns = np.zeros(cores.size(n_workers), np.int64)
         turns[LAUNCHER], turns[WORK], turns[WORKERS] = launcher, work, n_workers
-    try:
-        kernel(*arguments, turns, 0)
-    finally:
-        if is_launched and not is_safe:
-            _one_launch.release()
+        if _layer() in ("omp", "tbb"):
+            kernel(*arguments, turns, 0)
+            return
+        if _one_launch.acquire(blocking=False):
+            try:
+                kernel(*arguments, turns, 0)
+            finally:
+                _one_launch.release()
+            return
+    kernel(*arguments, _NO_TURNS.copy(), 0)

@@ -15,19 +15,18 @@ from numba.extending import intrinsic
 
 # Of `turns`, which are zeros but for a launch of several workers: the next item, the addresses of the launcher and of
 # what it lets each worker do, and their number. What stands behind is the business of `cores.py`.
-NEXT_ITEM, LAUNCHER, WORK, WORKERS = range(4)
-SIZE = 4
+NEXT_ITEM, LAUNCHER, WORK, WORKERS, SIZE = range(5)
 
 
-def _places(context, builder, sig, args):
-    """Return the pointers to the numbers of `turns`."""
+def _place(context, builder, sig, args, k):
+    """Return the pointer to number k of `turns`."""
     data = context.make_array(sig.args[0])(context, builder, args[0]).data
-    return [builder.gep(data, [context.get_constant(types.intp, k)]) for k in range(SIZE)]
+    return builder.gep(data, [context.get_constant(types.intp, k)])
 
 
-def _take(builder, places):
+def _take(builder, counter):
     """Emit the next item."""
-    return builder.atomic_rmw("add", places[NEXT_ITEM], ir.Constant(places[NEXT_ITEM].type.pointee, 1), "monotonic")
+    return builder.atomic_rmw("add", counter, ir.Constant(counter.type.pointee, 1), "monotonic")
 
 
 @intrinsic
@@ -35,7 +34,7 @@ def take(typingctx, turns):
     """Return the next item, which is the caller's then."""
 
     def codegen(context, builder, sig, args):
-        return _take(builder, _places(context, builder, sig, args))
+        return _take(builder, _place(context, builder, sig, args, NEXT_ITEM))
 
     return types.int64(turns), codegen
 
@@ -48,20 +47,21 @@ def take_first(typingctx, turns):
     """
 
     def codegen(context, builder, sig, args):
-        places = _places(context, builder, sig, args)
-        launcher = builder.load(places[LAUNCHER])
+        counter, to_launch, work, n_workers = (
+            _place(context, builder, sig, args, k) for k in (NEXT_ITEM, LAUNCHER, WORK, WORKERS)
+        )
+        launcher = builder.load(to_launch)
         none = ir.Constant(launcher.type, 0)
         with builder.if_then(builder.icmp_signed("!=", launcher, none), likely=False):
-            builder.store(none, places[LAUNCHER])
+            builder.store(none, to_launch)
             # With the places of the result, None, and of an exception: kernels raise none, so all may share them.
             values = builder.function.args[:-1]
             call = cgutils.alloca_once(builder, ir.LiteralStructType([value.type for value in values]))
             for k, value in enumerate(values):
                 builder.store(value, cgutils.gep_inbounds(builder, call, 0, k))
             repeater = _repeater(builder.function, call.type)
-            work, n_workers = (builder.load(places[k]) for k in (WORK, WORKERS))
-            _call_at(builder, launcher, [work, repeater, call, places[NEXT_ITEM], n_workers])
-        return _take(builder, places)
+            _call_at(builder, launcher, [builder.load(work), repeater, call, counter, builder.load(n_workers)])
+        return _take(builder, counter)
 
     return types.int64(turns), codegen
 
