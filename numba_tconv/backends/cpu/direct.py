@@ -16,7 +16,7 @@ from numba import literally
 from numba_tconv.backends.cpu import fir, jit
 from numba_tconv.backends.cpu.layout import Layout
 from numba_tconv.backends.cpu.moves import copy_windows, prefetch_run
-from numba_tconv.backends.cpu.staging import first_line, whole_lines, zero_run
+from numba_tconv.backends.cpu.staging import first_line, odd_lines, whole_lines, zero_run
 from numba_tconv.backends.cpu.target import host, kept_in_l2
 from numba_tconv.backends.cpu.tile import fir_tile
 from numba_tconv.backends.cpu.turns import take, take_first
@@ -171,7 +171,7 @@ def problem(
     row_blocks = -(-geometry.rows // block_of_rows)
     # What is still missing comes from the filters, for which the samples are staged once more.
     shares = min(-(-n_workers // (items * row_blocks)), layout.filters // n_filters)
-    stage_row = (-(-(block_of_rows + lanes // unit + geometry.halo) * unit // 16) | 1) * 16
+    stage_row = odd_lines((block_of_rows + lanes // unit + geometry.halo) * unit)
     panel = rows_of_tile * vectors * lanes
     stage = whole_lines(panel + layout.reduced_channels * layout.taps * rows_of_tile, layout.dtype)
     scratch = whole_lines(stage + layout.reduced_channels * stage_row, layout.dtype)

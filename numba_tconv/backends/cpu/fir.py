@@ -15,7 +15,7 @@ import numpy as np
 
 from numba_tconv.backends.cpu import jit
 from numba_tconv.backends.cpu.layout import Layout
-from numba_tconv.backends.cpu.staging import copy_bytes, put, stage_samples
+from numba_tconv.backends.cpu.staging import copy_bytes, odd_lines, put, stage_samples
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.tile import fir_edge, fir_tile
 from numba_tconv.backends.cpu.turns import take, take_first
@@ -249,7 +249,7 @@ def problem(
     row_blocks = -(-geometry.rows // block_of_rows)
     items = signals * filters * row_blocks
     staged_rows = 0 if is_plain_x else block_of_rows + lanes // unit + geometry.halo
-    stage_row = (-(-staged_rows * unit // 16) | 1) * 16
+    stage_row = odd_lines(staged_rows * unit)
     tile_size = rows_of_filter * vectors * lanes
     sums = tile_size + at_once * stage_row
     scratch = sums + ((tiles + 1) * tile_size if at_once < layout.reduced_channels else 0)

@@ -19,7 +19,15 @@ from numba_tconv.backends.cpu import jit, threads
 from numba_tconv.backends.cpu.layout import Layout
 from numba_tconv.backends.cpu.moves import copy_rows, copy_windows, prefetch_run, weave_tile
 from numba_tconv.backends.cpu.pack import pack_runs, pack_woven, woven_places
-from numba_tconv.backends.cpu.staging import first_line, has_plain_rows, put, stage_samples, whole_lines, zero_run
+from numba_tconv.backends.cpu.staging import (
+    first_line,
+    has_plain_rows,
+    odd_lines,
+    put,
+    stage_samples,
+    whole_lines,
+    zero_run,
+)
 from numba_tconv.backends.cpu.target import LINE_OF_CACHE, host
 from numba_tconv.backends.cpu.tile import panel_pair, panel_rows
 from numba_tconv.backends.cpu.turns import take, take_first
@@ -448,8 +456,7 @@ def problem(
     tap_block = min(taps, REDUCTION_BLOCK, 1 + STAGE_SIZE // (4 * step))
     copies = tap_block if has_copies else 0
     stage_row = block_of_rows + (0 if has_copies else (tap_block - 1) * step)
-    lines = -(-stage_row // 16) | 1  # an odd number of cache lines: channels must not meet in one set of the cache
-    stage_row = lines * 16
+    stage_row = odd_lines(stage_row)
     fitting = max(1, min(REDUCTION_BLOCK // tap_block, STAGE_SIZE // (max(1, copies) * stage_row)))
     channel_block = visit = min(layout.reduced_channels, fitting) if tap_block == taps else 1
     is_all_staged = tap_block == taps and layout.reduced_channels * copies * stage_row <= STAGE_SIZE // 2

@@ -13,7 +13,7 @@ from numba import literally
 
 from numba_tconv.backends.cpu import jit
 from numba_tconv.backends.cpu.moves import MOST_WOVEN, deinterleave, interleave, prefetch_run, transpose
-from numba_tconv.backends.cpu.staging import first_line, put, stage_every
+from numba_tconv.backends.cpu.staging import first_line, odd_lines, put, stage_every
 from numba_tconv.backends.cpu.sums import VECTORS, Operands, kernel_arguments, list_outputs, sum_outputs
 from numba_tconv.backends.cpu.target import host
 from numba_tconv.backends.cpu.turns import take, take_first
@@ -253,9 +253,7 @@ def problem(change: RateChange, operands: Operands, lanes: int, n_workers: int) 
     block = -(-block // step_of_block) * step_of_block
     periods_of_item = max(1, share // block) * block
     # An odd number of cache lines: rows must not meet in one set of the cache.
-    sum_row, plane_row = (
-        (-(-size // 16) | 1) * 16 for size in (periods_of_item, periods_of_item + (reach - 1) // step)
-    )
+    sum_row, plane_row = (odd_lines(size) for size in (periods_of_item, periods_of_item + (reach - 1) // step))
     period_blocks = -(-periods // periods_of_item)
     stage = phases_of_item * out_unit * sum_row
     values = {

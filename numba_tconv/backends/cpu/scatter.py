@@ -12,7 +12,7 @@ import numpy as np
 
 from numba_tconv.backends.cpu import jit
 from numba_tconv.backends.cpu.layout import Layout
-from numba_tconv.backends.cpu.staging import copy_bytes, put, stage_rows, zero_run
+from numba_tconv.backends.cpu.staging import copy_bytes, odd_lines, put, stage_rows, zero_run
 from numba_tconv.backends.cpu.target import host, l2_bytes
 from numba_tconv.backends.cpu.tile import panel_rows
 from numba_tconv.backends.cpu.turns import take, take_first
@@ -159,7 +159,7 @@ def problem(layout: Layout, geometry: Geometry, batch: int, n_workers: int, *, i
     shares = min(layout.filters, -(-shares // n_workers) * n_workers)
     most_lanes = -(-layout.filters // shares) * layout.filter_size
     acc_size = rows * -(-most_lanes // width) * width
-    stage_row = (-(-rows // 16) | 1) * 16
+    stage_row = odd_lines(rows)
     stage_size, block_size = channel_block * stage_row, channel_block * width
     values = {
         SIGNALS: signals,

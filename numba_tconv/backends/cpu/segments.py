@@ -12,7 +12,7 @@ import numpy as np
 from numba import literally
 
 from numba_tconv.backends.cpu import jit
-from numba_tconv.backends.cpu.staging import first_line, put, read, zero_run
+from numba_tconv.backends.cpu.staging import first_line, odd_lines, put, read, zero_run
 from numba_tconv.backends.cpu.sums import VECTORS, Operands, kernel_arguments, list_outputs, sum_outputs
 from numba_tconv.backends.cpu.target import LINE_OF_CACHE, host
 from numba_tconv.backends.cpu.turning import turn
@@ -140,7 +140,7 @@ def problem(change: RateChange, operands: Operands, lanes: int, n_workers: int) 
     signals, count = operands.batch, change.output_length
     blocks_of_signals = max(-(-signals // (VECTORS * lanes)), min(n_workers, signals // (2 * lanes)))
     width = -(-signals // (blocks_of_signals * lanes)) * lanes
-    row = (-(-width // 16) | 1) * 16  # an odd number of cache lines: rows must not meet in one set of the cache
+    row = odd_lines(width)
 
     def reach(outputs: int) -> int:
         """Return how many samples so many outputs see."""

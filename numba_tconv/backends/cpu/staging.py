@@ -61,6 +61,11 @@ def whole_lines(numbers: int, dtype: np.dtype) -> int:
     return -(-numbers // of_line) * of_line
 
 
+def odd_lines(numbers: int) -> int:
+    """Return where the next row begins, of rows of so many numbers that must not meet in one set of the cache."""
+    return (-(-numbers // 16) | 1) * 16
+
+
 def in_parts(array: np.ndarray) -> np.ndarray:
     """View (batch, channel, time) as (batch, channel, time, part), parts real; float16 as its bits."""
     char = array.dtype.char
