@@ -98,13 +98,29 @@ def dot_windows(like, A, windows, w0, counts, D, first, R, C, lanes):
             sums[c] = total if first else sums[c] + total
 
 
-def sum_windows(like, A, windows, w0, counts, D, first, R, V, lanes):
-    (a, a_r), (rows, count, run), (d, d_r), size = A, counts, D, like.itemsize
+def sum_windows(like, a, a_r, windows, w0, counts, D, first, R, V, lanes):
+    (rows, count, run), (d, d_r), size = counts, D, like.itemsize
     filled = -(-run // lanes) * lanes
     for r in range(rows):
         row, sums = view(a + r * a_r * size, count, like.dtype), view(d + r * d_r * size, run, like.dtype)
         total = sum(row[q] * view(windows[w0 + q], filled, like.dtype)[:run] for q in range(count))
         sums[:] = total + (0 if first else sums)
+
+
+def add_taps(source, target, step, filters, stride, like, lanes):
+    a, b = view(source, 2 * filters * stride, like.dtype).reshape(filters, 2, stride).swapaxes(0, 1)
+    for m, taps in enumerate((a + b, a, b)):
+        view(target + m * step * like.itemsize, filters * stride, like.dtype)[:] = taps.ravel()
+
+
+def subtract_samples(even, odd, target, count, like, lanes):
+    differences, samples = view(target, 2 * count, like.dtype).reshape(2, count), view(even, count + 1, like.dtype)
+    differences[:] = np.stack([samples[:-1], samples[1:]]) - view(odd, count, like.dtype)
+
+
+def add_sums(source, step, target, count, like, lanes):
+    shared, *own = (view(source + m * step * like.itemsize, count, like.dtype) for m in range(3))
+    view(target, 2 * count, like.dtype)[:] = np.stack([shared + sums for sums in own], axis=1).ravel()
 
 
 def decimate_run(source, taps, target, counts, like, n, lanes):

@@ -24,6 +24,7 @@ from numba_tconv.backends.cpu import (
     sparse,
     turning,
     windows,
+    winograd,
 )
 from numba_tconv.backends.cpu.staging import float_to_half, half_to_float
 from numba_tconv.boundaries import MODES
@@ -109,6 +110,10 @@ MORE = {
     "direct, groups": Case(1, 2, 3, 12, 3, 40, dilation=2, x_layout="stepped", out_layout="stepped"),
     "direct, pairs": Case(2, 1, 3, 12, 4, 30, 2, x_dtype="complex64", bias_dtype="complex64"),
     "direct, complex taps": Case(2, 1, 3, 12, 4, 30, 2, x_dtype="complex64", weight_dtype="complex64"),
+    "three for four": Case(2, 1, 7, 3, 4, 21, 2, padding=(1, 2)),
+    "three for four, blocks": Case(1, 2, 9, 5, 6, 70, 3, x_layout="stepped", out_layout="stepped"),
+    "three for four, complex": Case(1, 1, 3, 2, 2, 20, x_dtype="complex64", weight_dtype="complex64"),
+    "three for four, half": Case(1, 1, 7, 2, 4, 9, 2, x_dtype="float16", weight_dtype="float16"),
     "read in place": Case(1, 1, 50, 20, 16, 1, 8, padding=4, bias_dtype="float32"),
     "read in place, several samples": Case(3, 1, 50, 21, 15, 5, 8, padding=(3, 9), x_layout="stepped"),
     "read in place, taps apart": Case(2, 2, 50, 17, 5, 7, 2, dilation=3, output_padding=2, bias_dtype="float32"),
@@ -130,6 +135,10 @@ def test_more(name, monkeypatch):
         monkeypatch.setattr(direct, "FEWEST_ROWS", 1)
         monkeypatch.setattr(direct, "STAGE_BYTES", 1 << 8)
         monkeypatch.setattr(panels, "kernel", None)
+    if name.startswith("three for four"):
+        monkeypatch.setattr(backward, "x_path", lambda *_: winograd)
+        monkeypatch.setattr(winograd, "FEWEST_SAMPLES", 8)
+        monkeypatch.setattr(winograd, "SORTED_BYTES", 256)
     if name.startswith("read in place"):
         monkeypatch.setattr(panels, "packs_on_the_way", None)
     for module in (grad_weight, grad_x, dots):

@@ -10,7 +10,17 @@ from types import ModuleType
 
 import numpy as np
 
-from numba_tconv.backends.cpu import decimation, depthwise, dots, grad_weight, grad_x, products, threads, windows
+from numba_tconv.backends.cpu import (
+    decimation,
+    depthwise,
+    dots,
+    grad_weight,
+    grad_x,
+    products,
+    threads,
+    windows,
+    winograd,
+)
 from numba_tconv.backends.cpu.grad_bias import bias_gradient
 from numba_tconv.backends.cpu.polyphase import Bank
 from numba_tconv.backends.cpu.products import Operands, vectors_of
@@ -35,6 +45,7 @@ def _parts(is_complex: bool, g_is_complex: bool, result_is_complex: bool) -> tup
 _x_problem = lru_cache(maxsize=4096)(grad_x.problem)
 _few_samples_problem = lru_cache(maxsize=4096)(dots.problem)
 _weight_problem = lru_cache(maxsize=4096)(grad_weight.problem)
+_winograd_problem = lru_cache(maxsize=4096)(winograd.problem)
 _window_x_problem = lru_cache(maxsize=4096)(windows.x_problem)
 _window_weight_problem = lru_cache(maxsize=4096)(windows.weight_problem)
 
@@ -52,7 +63,7 @@ def x_path(geometry: Geometry, dtype: np.dtype, operands: Operands) -> ModuleTyp
     layers in float32 and float64 (a Xeon of 2023). Of all of these, the choice takes 1.04 times as long as the best
     one would; thresholds on samples, channels and terms took 1.14 times, and in one of ten layers more than 1.6.
     """
-    costs = {windows: windows.x_cost, dots: dots.cost, grad_x: grad_x.cost}
+    costs = {windows: windows.x_cost, winograd: winograd.cost, dots: dots.cost, grad_x: grad_x.cost}
     return min(costs, key=lambda module: costs[module](geometry, dtype, operands))
 
 
@@ -97,7 +108,11 @@ def input_gradient(
     )
     more: tuple[np.ndarray, ...] = ()
     path = x_path(geometry, dtype, operands)
-    if path is windows:
+    if path is winograd:
+        integers, size = _winograd_problem(geometry, dtype, n_workers, operands)
+        kernel = winograd.kernel(g.dtype, dtype, out.dtype)
+        more = (np.empty(n_workers * integers[products.FILTER_BLOCK] * 3 * geometry.stride, np.int64),)
+    elif path is windows:
         integers, size = _window_x_problem(geometry, dtype, n_workers, operands)
         kernel = windows.x_kernel(g.dtype, dtype, out.dtype)
         more = (np.empty(n_workers * integers[products.FILTER_BLOCK] * filter_size, np.int64),)

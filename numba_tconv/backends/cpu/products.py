@@ -17,6 +17,7 @@ Complex numbers become real ones as in `layout.py`, the conjugate included: comp
 imaginary result are two items.
 """
 
+from math import gcd
 from typing import NamedTuple
 
 import numpy as np
@@ -365,6 +366,11 @@ def even_blocks(size: int, most: int, unit: int) -> tuple[int, int]:
     share = -(-size // -(-size // max(unit, most)))
     block = -(-share // unit) * unit
     return block, -(-size // block)
+
+
+def shares(items: int, n_workers: int) -> int:
+    """Return into how many parts few items are cut, to come out even over the workers."""
+    return min(n_workers // gcd(items, n_workers), -(-4 * n_workers // items))
 
 
 def factors(stride: int) -> list[int]:

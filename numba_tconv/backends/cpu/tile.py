@@ -586,22 +586,24 @@ def decimate_run(typingctx, source, taps, target, counts, like, n, lanes):
 
 
 @intrinsic(prefer_literal=True)
-def sum_windows(typingctx, like, A, windows, w0, counts, D, first, R, V, lanes):
+def sum_windows(typingctx, like, a, a_r, windows, w0, counts, D, first, R, V, lanes):
     """`D[r*d_r + v] (+)= sum_{q<count} A[r*a_r + q] * window[q][v]` for `r < rows` and `v < run`.
 
-    `A = (address, a_r)` and `D = (address, d_r)` are numbers of the dtype of `like`, window q lies at the address
-    `windows[w0 + q]`; `counts = (rows, count, run)`. Rows are taken R at a time, or eight of a short run, then four,
-    two and one, vectors V at a time, then half as many and one. Of the last vector, what belongs to the run is written.
-    `first` overwrites D.
+    A begins at the address `a`; its numbers and those of `D = (address, d_r)` have the dtype of `like`. Window q lies
+    at the address `windows[w0 + q]`; `counts = (rows, count, run)`. Rows are taken R at a time, or eight of a short
+    run, then four, two and one, vectors V at a time, then half as many and one. Of the last vector, what belongs to
+    the run is written. `first` overwrites D. With a literal `a_r`, rows need no pointers of their own: a tile of AVX2
+    takes 22.5 instructions a step instead of 25.5, and `512 -> 256 (8, 4)` 0.94 of the time.
     """
-    sig = types.void(like, A, windows, types.intp, counts, D, types.boolean, R, V, lanes)
+    sig = types.void(like, types.intp, a_r, windows, types.intp, counts, D, types.boolean, R, V, lanes)
 
     def codegen(context, builder, sig, args):
-        n_rows, n_vectors, n_lanes = (sig.args[k].literal_value for k in (7, 8, 9))
+        n_rows, n_vectors, n_lanes = (sig.args[k].literal_value for k in (8, 9, 10))
         vectors = Vectors(context, builder, context.get_value_type(sig.args[0].dtype), n_lanes)
-        table = data_of(context, builder, sig, args, 2)
-        (a, a_r), (rows, count, run), (d, d_r) = (cgutils.unpack_tuple(builder, args[k]) for k in (1, 4, 5))
-        a, d = (builder.inttoptr(place, vectors.scalar.as_pointer()) for place in (a, d))
+        table = data_of(context, builder, sig, args, 3)
+        (rows, count, run), (d, d_r) = (cgutils.unpack_tuple(builder, args[k]) for k in (5, 6))
+        a, d = (builder.inttoptr(place, vectors.scalar.as_pointer()) for place in (args[1], d))
+        a_r = vectors.index(sig.args[2].literal_value) if isinstance(sig.args[2], types.Literal) else args[2]
         width = vectors.index(n_lanes)
         n_run = builder.sdiv(builder.add(run, vectors.index(n_lanes - 1)), width)
 
@@ -620,9 +622,9 @@ def sum_windows(typingctx, like, A, windows, w0, counts, D, first, R, V, lanes):
                             return vectors.load_some(sums[r], places[v], mask)
                         return vectors.load(sums[r], places[v])
 
-                    acc = _begin_sums(vectors, args[6], height, n, load)
+                    acc = _begin_sums(vectors, args[7], height, n, load)
                     with cgutils.for_range(builder, count) as term:
-                        window = builder.load(builder.gep(table, [builder.add(args[3], term.index)]))
+                        window = builder.load(builder.gep(table, [builder.add(args[4], term.index)]))
                         window = builder.inttoptr(window, a.type)
                         samples = [vectors.load(window, place) for place in places]
                         for row, slots in zip(factors, acc, strict=True):

@@ -15,7 +15,7 @@ samples, how many depends on the shapes alone, and added in order: the same bits
 """
 
 from functools import lru_cache
-from math import gcd, inf
+from math import inf
 
 import numpy as np
 from numba import types
@@ -31,6 +31,7 @@ from numba_tconv.backends.cpu.products import (
     integers,
     is_woven,
     places_of_taps,
+    shares,
     split_phases,
     stage_line,
 )
@@ -124,7 +125,7 @@ def x_kernel(g_dtype, dtype, out_dtype):
                 )  # fmt: skip
                 a = address(weight) + (row * weight_row + reduced * filter_size) * itemsize
                 sum_windows(
-                    scratch, (a, weight_row), windows, w0, (rows, here * filter_size, count), D, reduced == 0, X_ROWS,
+                    scratch, a, weight_row, windows, w0, (rows, here * filter_size, count), D, reduced == 0, X_ROWS,
                     V, lanes,
                 )  # fmt: skip
                 reduced += here
@@ -248,11 +249,6 @@ def _most(geometry: Geometry, dtype: np.dtype, filters: int, sorted_bytes: int) 
     return sorted_bytes // dtype.itemsize // (filters * geometry.stride)
 
 
-def _shares(items: int, n_workers: int) -> int:
-    """Return into how many parts few items are cut, to come out even over the workers."""
-    return min(n_workers // gcd(items, n_workers), -(-4 * n_workers // items))
-
-
 def _problem(
     geometry: Geometry,
     dtype: np.dtype,
@@ -288,7 +284,7 @@ def x_problem(geometry: Geometry, dtype: np.dtype, n_workers: int, operands: Ope
     row_blocks = -(-rows * block * dtype.itemsize // STAGED_BYTES)
     items = operands.batch * operands.n_products * blocks * row_blocks
     # Few items are cut by channels, for which grad_output is sorted once more.
-    row_block, row_blocks = even_blocks(rows, -(-rows // (row_blocks * _shares(items, n_workers))), X_ROWS)
+    row_block, row_blocks = even_blocks(rows, -(-rows // (row_blocks * shares(items, n_workers))), X_ROWS)
     values = {
         products.ITEMS: operands.batch * operands.n_products * blocks * row_blocks,
         products.ROW_BLOCK: row_block,
@@ -309,8 +305,8 @@ def weight_problem(geometry: Geometry, dtype: np.dtype, n_workers: int, operands
     chunk, chunks = even_blocks(batch * blocks, -(-batch * blocks // chunks), 1)
     # Few items are cut by filters, for which x is read once more, and then by channels, for which grad_output is sorted
     # once more. The order of the sums stays the same.
-    filter_block, filter_blocks = even_blocks(filters, -(-filters // _shares(items * chunks, n_workers)), 1)
-    row_blocks *= _shares(items * chunks * filter_blocks, n_workers)
+    filter_block, filter_blocks = even_blocks(filters, -(-filters // shares(items * chunks, n_workers)), 1)
+    row_blocks *= shares(items * chunks * filter_blocks, n_workers)
     row_block, row_blocks = even_blocks(rows, -(-rows // row_blocks), WEIGHT_ROWS)
     values = {
         products.ITEMS: operands.n_products * row_blocks * chunks * filter_blocks,
