@@ -155,7 +155,7 @@ def test_few_samples_read_weights_in_place(case, monkeypatch):
 
 @pytest.mark.parametrize("kind", [KINDS[0], KINDS[1], KINDS[4], KINDS[5], KINDS[8]], ids="-".join)
 def test_two_taps_of_a_phase(kind, monkeypatch):
-    """Three multiply-adds for four: any length and layout, blocks of samples, filters and channels."""
+    """Three multiply-adds for four: any length and layout, short signals together, others in blocks."""
     winograd = backward.winograd
     monkeypatch.setattr(backward, "x_path", lambda *_: winograd)
     monkeypatch.setattr(backward, "_winograd_problem", winograd.problem)  # none is kept for another size of a block
@@ -167,7 +167,7 @@ def test_two_taps_of_a_phase(kind, monkeypatch):
         monkeypatch.setattr(winograd, "STAGED_BYTES", rng.choice((1 << 9, 1 << 22)))
         stride = rng.choice((1, 2, 3, 4, 5, 6, 8, 12, 16))
         case = Case(
-            rng.choice((None, 1, 3)), rng.choice((1, 2)), rng.choice((2, 5, 6, 7, 13)), rng.choice((1, 2, 7, 10)),
+            rng.choice((None, 1, 5)), rng.choice((1, 2)), rng.choice((2, 5, 6, 7, 13)), rng.choice((1, 2, 7, 10)),
             2 * stride, rng.choice((1, 2, 15, 40, 95, 150)), stride, x_dtype=kind[0], weight_dtype=kind[1],
             x_layout=rng.choice(list(LAYOUTS)), out_layout=rng.choice(list(LAYOUTS)), seed=rng.randrange(1 << 30),
         )  # fmt: skip
@@ -175,12 +175,12 @@ def test_two_taps_of_a_phase(kind, monkeypatch):
         case = replace(case, padding=(left, rng.randint(0, (case.full_length - 1) // 2)))
         check(case, grad_output(case, kind[2]))
         of_case = geometry(case.length, case.filter_size, case.stride, case.padding, 0, 1)
-        operands = backward.Operands(1, 1, case.channels, case.filters, 1, 1, 1, is_half=False)
+        operands = backward.Operands(case.batch or 1, 1, case.channels, case.filters, 1, 1, 1, is_half=False)
         assert winograd.cost(of_case, np.dtype("f"), operands) < math.inf
         numbers, _ = winograd.problem(of_case, np.dtype("f"), 1, operands)
         of = backward.products
         cut = numbers[of.LANE_BLOCKS] > 1, numbers[of.FILTER_BLOCK] < case.filters, numbers[of.ROW_BLOCKS] > 1
-        reached.append((case.length % 2, *cut))
+        reached.append((case.length % 2, numbers[of.SIGNALS] > 1, *cut))
     assert all(map(any, zip(*reached, strict=True)))
 
 
@@ -199,9 +199,10 @@ def test_other_filters_take_four_products(filter_size, stride, dilation):
     [
         (Case(1, 1, 512, 256, 8, 1892, 4), "winograd"),  # two taps of every phase
         (Case(1, 1, 1024, 512, 16, 1, 8), "dots"),  # few samples
-        (Case(16, 1, 4, 64, 16, 20, 8), "dots"),  # few channels of short signals
+        (Case(64, 1, 1024, 512, 16, 8, 8), "winograd"),  # and of many short signals
+        (Case(16, 1, 4, 64, 24, 20, 8), "dots"),  # few channels of short signals
         (Case(64, 1, 4, 64, 8, 96, 4), "windows"),
-        (Case(64, 1, 1024, 512, 16, 8, 8), "grad_x"),  # many short signals
+        (Case(64, 1, 1024, 512, 24, 8, 8), "grad_x"),  # many short signals
         (Case(1, 1, 1026, 1, 1024, 224, 256), "grad_x"),  # windows too far apart to be sorted
     ],
     ids=lambda value: value if isinstance(value, str) else f"{value.channels}->{value.filters}",

@@ -40,7 +40,7 @@ from numba_tconv.backends.cpu.products import (
     split_phases,
     stage_line,
 )
-from numba_tconv.backends.cpu.staging import odd_lines
+from numba_tconv.backends.cpu.staging import odd_lines, stage_samples
 from numba_tconv.backends.cpu.target import host, kept_in_l2
 from numba_tconv.backends.cpu.tile import sum_windows
 from numba_tconv.backends.cpu.turns import take, take_first
@@ -134,14 +134,26 @@ def add_sums(typingctx, source, step, target, count, like, lanes):
 
 
 @jit.helper
-def _find_windows(g, scratch, windows, w0, step, start, problem, n, channel, filters, part, i, lanes):
-    """Write where the windows O, E - O and E[1:] - O of all phases of some filters begin, in lists `step` apart."""
+def _find_windows(g, scratch, windows, w0, step, start, problem, n, signals, channel, filters, part, i, lanes):
+    """Write where the windows O, E - O and E[1:] - O of all phases of some filters begin, in lists `step` apart.
+
+    Those of several signals are one window, the signals side by side.
+    """
     stride, run, itemsize = problem[products.STRIDE], problem[products.TAP_BLOCK], scratch.itemsize
     time, span = stride * i - problem[products.LEFT], 2 * stride * run
     for f in range(filters):
         line = start + problem[products.LINE] + f * problem[products.PANEL_SIZE]
         spare = start + problem[products.SPARE] + f * problem[products.PANEL_SIZE]
-        run_at = stage_line(g, n, channel + f, time, part, span, problem, scratch, line, span * g.strides[2])
+        if signals == 1:
+            run_at = stage_line(g, n, channel + f, time, part, span, problem, scratch, line, span * g.strides[2])
+        else:
+            of_signal = 2 * stride * problem[products.SIGNAL_STEP]
+            for s in range(signals):
+                stage_samples(
+                    g, n + s, channel + f, time, part, of_signal, problem[products.OUTPUT_LENGTH],
+                    problem[products.IS_HALF], scratch, line + s * of_signal,
+                )  # fmt: skip
+            run_at = address(scratch) + line * itemsize
         phases = split_phases(scratch, run_at, line, spare, 2 * stride, run, lanes)
         # What is sorted now lies in one of the two buffers. The differences go to the other one.
         other = 2 * address(scratch) + (line + spare) * itemsize - phases
@@ -175,25 +187,28 @@ def kernel(g_dtype, dtype, out_dtype):
         acc, acc_step = start + problem[products.ACC], problem[products.CHANNEL_STEP]
         # Sums that are complete after one visit need no place of their own.
         acc_row = 3 * acc_step if most_filters < reduced_filters else 0
-        is_direct = problem[products.IS_DIRECT] == 1
+        is_direct, signal_step = problem[products.IS_DIRECT] == 1, problem[products.SIGNAL_STEP]
         index = take_first(turns)
         while index < problem[products.ITEMS]:
             item, row_block = divmod(index, problem[products.ROW_BLOCKS])
             item, block = divmod(item, problem[products.LANE_BLOCKS])
             item, group = divmod(item, problem[products.GROUPS])
             n, part = divmod(item, problem[products.PARTS])
+            n *= problem[products.SIGNALS]
+            signals = min(problem[products.SIGNALS], problem[products.BATCH] - n)
             row = group * rows_of_group + row_block * problem[products.ROW_BLOCK]
             rows = min(problem[products.ROW_BLOCK], rows_of_group - row_block * problem[products.ROW_BLOCK])
             i = block * problem[products.LANE_BLOCK]
             count = min(problem[products.LANE_BLOCK], length - i)
-            pairs, place = (count + 1) // 2, n * length + i
+            pairs = (count + 1) // 2
+            all_pairs = (signals - 1) * signal_step + pairs
             reduced = 0
             while reduced < reduced_filters:
                 reduced_part, f = divmod(reduced, filters)
                 here = min(most_filters, filters - f)
                 _find_windows(
-                    g, scratch, windows, w0, terms, start, problem, n, group * filters + f, here, part + reduced_part,
-                    i, lanes,
+                    g, scratch, windows, w0, terms, start, problem, n, signals, group * filters + f, here,
+                    part + reduced_part, i, lanes,
                 )  # fmt: skip
                 # Tile by tile, so that the taps are in L1 for all three products.
                 for r in range(0, rows, X_ROWS):
@@ -205,22 +220,24 @@ def kernel(g_dtype, dtype, out_dtype):
                         # Those of the next tile, short runs that lie far apart, travel into L2 meanwhile.
                         prefetch_run(source + X_ROWS * weight_row * itemsize, here * 2 * stride * itemsize)
                     sums = address(scratch) + (acc + r * acc_row) * itemsize
-                    counts = height, here * stride, pairs
+                    counts = height, here * stride, all_pairs
                     for m in range(3):
                         a = address(scratch) + (taps + m * taps_step) * itemsize
                         D = sums + m * acc_step * itemsize, 3 * acc_step
                         sum_windows(
                             scratch, a, taps_row, windows, w0 + m * terms, counts, D, reduced == 0, X_ROWS, V, lanes
                         )  # fmt: skip
-                    for k in range(height if reduced + here == reduced_filters else 0):
-                        source, whole = sums + k * 3 * acc_step * itemsize, 0
+                    for each in range(height * signals if reduced + here == reduced_filters else 0):
+                        k, s = divmod(each, signals)
+                        source, whole = sums + (k * 3 * acc_step + s * signal_step) * itemsize, 0
                         if is_direct:
                             whole = count // (2 * lanes) * lanes
-                            target = address(out) + n * out.strides[0] + (row + r + k) * out.strides[1] + i * itemsize
-                            add_sums(source, acc_step, target, whole, scratch, literally(lanes))
+                            target = (n + s) * out.strides[0] + (row + r + k) * out.strides[1] + i * itemsize
+                            add_sums(source, acc_step, address(out) + target, whole, scratch, literally(lanes))
                         # What fills no vectors, and results that are no runs of the dtype.
                         source, target = source + whole * itemsize, address(scratch) + line * itemsize
                         add_sums(source, acc_step, target, pairs - whole, scratch, literally(lanes))
+                        place = (n + s) * length + i
                         store_row(out, scratch, line, problem, row + r + k, part, place + 2 * whole, place + count)
                 reduced += here
             index = take(turns)
@@ -238,12 +255,21 @@ def _taps_row(dtype: np.dtype) -> int:
     return odd_lines(3 * (TERMS_BYTES // dtype.itemsize + host().lanes(dtype.itemsize)))
 
 
-def _blocks(geometry: Geometry, dtype: np.dtype, filters: int) -> tuple[int, int, int]:
-    """Return the samples of a block, how many blocks a signal has, and the filters that are sorted at a time."""
+def _blocks(geometry: Geometry, dtype: np.dtype, operands: Operands) -> tuple[int, int, int, int]:
+    """Return the samples of a block, how many blocks a signal has, the signals of an item, and its filters at a time.
+
+    Of short signals, an item has several.
+    """
     stride, most = geometry.stride, kept_in_l2(SORTED_BYTES) // dtype.itemsize // geometry.stride
-    samples = min(MOST_SAMPLES_X, max(FEWEST_SAMPLES, most // filters))
-    block, blocks = even_blocks(geometry.length, samples, 2 * host().lanes(dtype.itemsize))
-    return block, blocks, max(1, min(filters, most // block, TERMS_BYTES // dtype.itemsize // stride))
+    samples = min(MOST_SAMPLES_X, max(FEWEST_SAMPLES, most // operands.filters))
+    if 2 * geometry.length > samples:
+        block, blocks = even_blocks(geometry.length, samples, 2 * host().lanes(dtype.itemsize))
+        signals = 1
+    else:
+        block, blocks = geometry.length + geometry.length % 2, 1
+        signals, _ = even_blocks(operands.batch, samples // block, 1)
+    filters = min(operands.filters, most // (signals * block), TERMS_BYTES // dtype.itemsize // stride)
+    return block, blocks, signals, max(1, filters)
 
 
 def cost(geometry: Geometry, dtype: np.dtype, operands: Operands) -> float:
@@ -251,33 +277,36 @@ def cost(geometry: Geometry, dtype: np.dtype, operands: Operands) -> float:
     stride = geometry.stride
     if geometry.dilation > 1 or geometry.filter_size != 2 * stride or stride > MOST_PHASES or not is_woven(2 * stride):
         return inf
-    block, blocks, filter_block = _blocks(geometry, dtype, operands.filters)
-    lanes, blocks = host().lanes(dtype.itemsize), blocks * operands.batch
-    vectors, terms = 2 * blocks * -(-block // (2 * lanes)), operands.reduced_filters * stride
-    # As in `windows.py`, where all four are multiplied: fitted on a Zen 4 without AVX-512.
-    multiplied = (0.26 if host().registers == 32 else 0.235) * vectors * operands.rows * 1.5 * terms
-    added = 1.2 * blocks * operands.rows * terms
+    block, blocks, signals, filter_block = _blocks(geometry, dtype, operands)
+    lanes, runs, blocks = host().lanes(dtype.itemsize), operands.batch * blocks, -(-operands.batch // signals) * blocks
+    vectors, terms = 2 * blocks * -(-signals * (block // 2 + 1) // lanes), operands.reduced_filters * stride
     visits = -(-operands.filters // filter_block) * operands.reduced_parts
-    visited = (3.4 * vectors + 32 * blocks) * operands.rows * visits
-    in_phases = (41 * blocks + 0.116 * dtype.itemsize * vectors * lanes) * terms
-    return multiplied + added + visited + in_phases
+    # As in `windows.py`, where all four are multiplied: fitted to 1,800 random layers on a Zen 4 without AVX-512.
+    multiplied = (0.25 if host().registers == 32 else 0.227) * vectors * operands.rows * 1.5 * terms
+    added = 0.62 * blocks * operands.rows * terms
+    stored = ((0.9 * vectors + 38 * blocks) * visits + 1.2 * vectors + 25 * runs) * operands.rows
+    in_phases = (14 * blocks + 0.135 * dtype.itemsize * vectors * lanes) * terms
+    return multiplied + added + stored + in_phases
 
 
 def problem(geometry: Geometry, dtype: np.dtype, n_workers: int, operands: Operands) -> tuple[np.ndarray, int]:
     """Return the kernel's integers as an array, and the numbers of scratch for one worker."""
     rows, stride, lanes = operands.rows, geometry.stride, host().lanes(dtype.itemsize)
-    block, blocks, filter_block = _blocks(geometry, dtype, operands.filters)
-    # A window has a number for each pair of samples, and the even ones one more.
-    run = odd_lines(block // 2 + 1)
-    acc_step = block // 2 + 16
+    block, blocks, signals, filter_block = _blocks(geometry, dtype, operands)
+    # A window has a number for each pair of samples of a signal, and the even ones one more.
+    signal_step = block // 2 + 1
+    run = odd_lines(signals * signal_step)
+    acc_step = signals * signal_step + 16
     kept = filter_block < operands.reduced_filters  # sums wait for other filters
     row_blocks = -(-rows * 3 * acc_step * dtype.itemsize // STAGED_BYTES) if kept else 1
-    items = operands.batch * operands.n_products * blocks * row_blocks
+    items = -(-operands.batch // signals) * operands.n_products * blocks
     # Few items are cut by channels, for which grad_output is sorted once more.
-    row_block, row_blocks = even_blocks(rows, -(-rows // (row_blocks * shares(items, n_workers))), X_ROWS)
+    row_block, row_blocks = even_blocks(rows, -(-rows // (row_blocks * shares(items * row_blocks, n_workers))), X_ROWS)
     line = 2 * stride * run + lanes
     values = {
-        products.ITEMS: operands.batch * operands.n_products * blocks * row_blocks,
+        products.ITEMS: items * row_blocks,
+        products.SIGNALS: signals,
+        products.SIGNAL_STEP: signal_step,
         products.ROW_BLOCK: row_block,
         products.ROW_BLOCKS: row_blocks,
         products.LANE_BLOCK: block,
