@@ -125,6 +125,9 @@ def conv_transpose1d_backward(
     :math:`\partial L/\partial a + j \, \partial L/\partial b`, so that ``z - rate*gradient`` descends. A real argument
     among complex ones has the real part of it.
 
+    Where ``filter_size == 2*stride``, two neighbours of grad_x may be three products instead of four (Winograd,
+    "Arithmetic Complexity of Computations", 1980), no less exact; only an infinite g makes NaN there.
+
     Two equal calls give equal bits, on any number of threads. Besides the results a call needs a few megabytes for each
     thread, and up to 16 for arrays whose channels are contiguous and not their time. Reference: Dumoulin and Visin, "A
     guide to convolution arithmetic for deep learning", arXiv:1603.07285, section 4.1.

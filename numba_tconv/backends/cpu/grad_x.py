@@ -7,7 +7,8 @@ through the filters and taps: a block of weights and the windows of grad_output 
 register tile runs over all rows and lanes while the sums wait in L2. Time runs along the lanes, so what is stored are
 runs of the result as it lies in memory. Every sum is taken in the same order whatever the number of threads.
 
-Long signals are `windows.py`'s, unless their windows lie far apart; a few samples are `dots.py`'s.
+Long signals are `windows.py`'s, unless their windows lie far apart, or `winograd.py`'s, where every phase has two taps;
+a few samples are `dots.py`'s.
 """
 
 from math import gcd
