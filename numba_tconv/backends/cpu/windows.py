@@ -85,6 +85,28 @@ def _find_windows(g, scratch, windows, w0, start, problem, n, channel, filters, 
             windows[w0 + f * filter_size + k] = phases + place * itemsize
 
 
+@jit.helper
+def x_item(problem, index):
+    """Return what an item of the gradient of x is: (n, part, group, first row, rows, first sample, samples)."""
+    item, row_block = divmod(index, problem[products.ROW_BLOCKS])
+    item, block = divmod(item, problem[products.LANE_BLOCKS])
+    item, group = divmod(item, problem[products.GROUPS])
+    n, part = divmod(item, problem[products.PARTS])
+    row, i = row_block * problem[products.ROW_BLOCK], block * problem[products.LANE_BLOCK]
+    rows = min(problem[products.ROW_BLOCK], problem[products.ROWS] - row)
+    count = min(problem[products.LANE_BLOCK], problem[products.LENGTH] - i)
+    return n, part, group, group * problem[products.ROWS] + row, rows, i, count
+
+
+def x_arguments(g_dtype: np.dtype, dtype: np.dtype, out_dtype: np.dtype) -> tuple:
+    """Return the types of the arguments of a kernel of the gradient of x that has a table of windows."""
+    return (
+        jit.array(dtype, 1, readonly=True), jit.array(g_dtype, 4, "A", readonly=True), jit.array(out_dtype, 4, "A"),
+        jit.array(dtype, 1), jit.array(np.int64, 1), jit.array(np.int64, 1, readonly=True), jit.array(np.int64, 1),
+        types.int64,
+    )  # fmt: skip
+
+
 @jit.once
 def x_kernel(g_dtype, dtype, out_dtype):
     """Return the compiled kernel `(weight, g, out, scratch, windows, problem, turns, worker)` of the gradient of x.
@@ -95,7 +117,6 @@ def x_kernel(g_dtype, dtype, out_dtype):
 
     def run(weight, g, out, scratch, windows, problem, turns, worker):
         problem = integers_at(address(problem))
-        rows_of_group, length = problem[products.ROWS], problem[products.LENGTH]
         filters, filter_size = problem[products.FILTERS], problem[products.FILTER_SIZE]
         reduced_filters, most_filters = problem[products.REDUCED_PARTS] * filters, problem[products.FILTER_BLOCK]
         start, w0 = begin_of(scratch, worker, problem), worker * most_filters * filter_size
@@ -104,14 +125,7 @@ def x_kernel(g_dtype, dtype, out_dtype):
         weight_row = reduced_filters * filter_size
         index = take_first(turns)
         while index < problem[products.ITEMS]:
-            item, row_block = divmod(index, problem[products.ROW_BLOCKS])
-            item, block = divmod(item, problem[products.LANE_BLOCKS])
-            item, group = divmod(item, problem[products.GROUPS])
-            n, part = divmod(item, problem[products.PARTS])
-            row = group * rows_of_group + row_block * problem[products.ROW_BLOCK]
-            rows = min(problem[products.ROW_BLOCK], rows_of_group - row_block * problem[products.ROW_BLOCK])
-            i = block * problem[products.LANE_BLOCK]
-            count = min(problem[products.LANE_BLOCK], length - i)
+            n, part, group, row, rows, i, count = x_item(problem, index)
             D = address(scratch) + acc * itemsize, acc_row
             if is_direct:
                 D = address(out) + n * out.strides[0] + row * out.strides[1] + i * itemsize, out.strides[1] // itemsize
@@ -130,16 +144,11 @@ def x_kernel(g_dtype, dtype, out_dtype):
                 )  # fmt: skip
                 reduced += here
             for r in range(0 if is_direct else rows):
-                place = n * length + i
+                place = n * problem[products.LENGTH] + i
                 store_row(out, scratch, acc + r * acc_row, problem, row + r, part, place, place + count)
             index = take(turns)
 
-    arguments = (
-        jit.array(dtype, 1, readonly=True), jit.array(g_dtype, 4, "A", readonly=True), jit.array(out_dtype, 4, "A"),
-        jit.array(dtype, 1), jit.array(np.int64, 1), jit.array(np.int64, 1, readonly=True), jit.array(np.int64, 1),
-        types.int64,
-    )  # fmt: skip
-    return jit.compile_kernel(run, arguments)
+    return jit.compile_kernel(run, x_arguments(g_dtype, dtype, out_dtype))
 
 
 @jit.once

@@ -45,7 +45,14 @@ from numba_tconv.backends.cpu.target import host, kept_in_l2
 from numba_tconv.backends.cpu.tile import sum_windows
 from numba_tconv.backends.cpu.turns import take, take_first
 from numba_tconv.backends.cpu.vectors import Vectors, address, integers_at
-from numba_tconv.backends.cpu.windows import MOST_SAMPLES_X, SORTED_BYTES, STAGED_BYTES, X_ROWS
+from numba_tconv.backends.cpu.windows import (
+    MOST_SAMPLES_X,
+    SORTED_BYTES,
+    STAGED_BYTES,
+    X_ROWS,
+    x_arguments,
+    x_item,
+)
 from numba_tconv.geometry import Geometry
 
 # Samples of a block at least. With 256, taps were added twice as often for as many products: 768 -> 384 (16, 8) took a
@@ -177,7 +184,7 @@ def kernel(g_dtype, dtype, out_dtype):
 
     def run(weight, g, out, scratch, windows, problem, turns, worker):
         problem = integers_at(address(problem))
-        rows_of_group, length, stride = problem[products.ROWS], problem[products.LENGTH], problem[products.STRIDE]
+        length, stride = problem[products.LENGTH], problem[products.STRIDE]
         filters, most_filters = problem[products.FILTERS], problem[products.FILTER_BLOCK]
         reduced_filters = problem[products.REDUCED_PARTS] * filters
         weight_row = reduced_filters * 2 * stride
@@ -190,16 +197,9 @@ def kernel(g_dtype, dtype, out_dtype):
         is_direct, signal_step = problem[products.IS_DIRECT] == 1, problem[products.SIGNAL_STEP]
         index = take_first(turns)
         while index < problem[products.ITEMS]:
-            item, row_block = divmod(index, problem[products.ROW_BLOCKS])
-            item, block = divmod(item, problem[products.LANE_BLOCKS])
-            item, group = divmod(item, problem[products.GROUPS])
-            n, part = divmod(item, problem[products.PARTS])
+            n, part, group, row, rows, i, count = x_item(problem, index)
             n *= problem[products.SIGNALS]
             signals = min(problem[products.SIGNALS], problem[products.BATCH] - n)
-            row = group * rows_of_group + row_block * problem[products.ROW_BLOCK]
-            rows = min(problem[products.ROW_BLOCK], rows_of_group - row_block * problem[products.ROW_BLOCK])
-            i = block * problem[products.LANE_BLOCK]
-            count = min(problem[products.LANE_BLOCK], length - i)
             pairs = (count + 1) // 2
             all_pairs = (signals - 1) * signal_step + pairs
             reduced = 0
@@ -242,12 +242,7 @@ def kernel(g_dtype, dtype, out_dtype):
                 reduced += here
             index = take(turns)
 
-    arguments = (
-        jit.array(dtype, 1, readonly=True), jit.array(g_dtype, 4, "A", readonly=True), jit.array(out_dtype, 4, "A"),
-        jit.array(dtype, 1), jit.array(np.int64, 1), jit.array(np.int64, 1, readonly=True), jit.array(np.int64, 1),
-        types.int64,
-    )  # fmt: skip
-    return jit.compile_kernel(run, arguments)
+    return jit.compile_kernel(run, x_arguments(g_dtype, dtype, out_dtype))
 
 
 def _taps_row(dtype: np.dtype) -> int:
