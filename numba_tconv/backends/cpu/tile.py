@@ -590,10 +590,10 @@ def sum_windows(typingctx, like, a, a_r, windows, w0, counts, D, first, R, V, la
     """`D[r*d_r + v] (+)= sum_{q<count} A[r*a_r + q] * window[q][v]` for `r < rows` and `v < run`.
 
     A begins at the address `a`; its numbers and those of `D = (address, d_r)` have the dtype of `like`. Window q lies
-    at the address `windows[w0 + q]`; `counts = (rows, count, run)`. Rows are taken R at a time, or eight of a short
-    run, then four, two and one, vectors V at a time, then half as many and one. Of the last vector, what belongs to
-    the run is written. `first` overwrites D. With a literal `a_r`, rows need no pointers of their own: a tile of AVX2
-    takes 22.5 instructions a step instead of 25.5, and `512 -> 256 (8, 4)` 0.94 of the time.
+    at the address `windows[w0 + q]`; `counts = (rows, count, run)`. Rows are taken R at a time, then four, two and one,
+    vectors V at a time, then half as many and one. Of the last vector, what belongs to the run is written. `first`
+    overwrites D. With a literal `a_r`, rows need no pointers of their own: a tile of AVX2 takes 22.5 instructions a
+    step instead of 25.5, and `512 -> 256 (8, 4)` 0.94 of the time.
     """
     sig = types.void(like, types.intp, a_r, windows, types.intp, counts, D, types.boolean, R, V, lanes)
 
@@ -607,49 +607,39 @@ def sum_windows(typingctx, like, a, a_r, windows, w0, counts, D, first, R, V, la
         width = vectors.index(n_lanes)
         n_run = builder.sdiv(builder.add(run, vectors.index(n_lanes - 1)), width)
 
-        def emit(n_rows, n_vectors):
-            for r, height in _tiles(vectors, rows, sorted({n_rows, 4, 2, 1}, reverse=True)):
-                below = [builder.add(r, vectors.index(k)) for k in range(height)]
-                factors = [builder.gep(a, [builder.mul(a_r, row)]) for row in below]
-                sums = [builder.gep(d, [builder.mul(d_r, row)]) for row in below]
-                for v, n in _tiles(vectors, n_run, sorted({n_vectors, n_vectors // 2 or 1, 1}, reverse=True)):
-                    places = [builder.mul(builder.add(v, vectors.index(k)), width) for k in range(n)]
-                    last = builder.sub(run, places[-1])
-                    mask = vectors.first(last)
+        for r, height in _tiles(vectors, rows, sorted({n_rows, 4, 2, 1}, reverse=True)):
+            below = [builder.add(r, vectors.index(k)) for k in range(height)]
+            factors = [builder.gep(a, [builder.mul(a_r, row)]) for row in below]
+            sums = [builder.gep(d, [builder.mul(d_r, row)]) for row in below]
+            for v, n in _tiles(vectors, n_run, sorted({n_vectors, n_vectors // 2 or 1, 1}, reverse=True)):
+                places = [builder.mul(builder.add(v, vectors.index(k)), width) for k in range(n)]
+                last = builder.sub(run, places[-1])
+                mask = vectors.first(last)
 
-                    def load(r, v, sums=sums, places=places, mask=mask):
-                        if v == len(places) - 1:
-                            return vectors.load_some(sums[r], places[v], mask)
-                        return vectors.load(sums[r], places[v])
+                def load(r, v, sums=sums, places=places, mask=mask):
+                    if v == len(places) - 1:
+                        return vectors.load_some(sums[r], places[v], mask)
+                    return vectors.load(sums[r], places[v])
 
-                    acc = _begin_sums(vectors, args[7], height, n, load)
-                    with cgutils.for_range(builder, count) as term:
-                        window = builder.load(builder.gep(table, [builder.add(args[4], term.index)]))
-                        window = builder.inttoptr(window, a.type)
-                        samples = [vectors.load(window, place) for place in places]
-                        for row, slots in zip(factors, acc, strict=True):
-                            factor = vectors.splat(builder.load(builder.gep(row, [term.index])))
-                            for sample, slot in zip(samples, slots, strict=True):
-                                builder.store(vectors.multiply_add(factor, sample, builder.load(slot)), slot)
-                    for row, slots in zip(sums, acc, strict=True):
-                        for place, slot in zip(places[:-1], slots[:-1], strict=True):
-                            vectors.store(builder.load(slot), row, place)
-                    with builder.if_else(builder.icmp_signed(">=", last, width)) as (whole, some):
-                        with whole:
-                            for row, slots in zip(sums, acc, strict=True):
-                                vectors.store(builder.load(slots[-1]), row, places[-1])
-                        with some:
-                            for row, slots in zip(sums, acc, strict=True):
-                                vectors.store_some(builder.load(slots[-1]), row, places[-1], mask)
-
-        # In tiles of R rows, one or two vectors wait for their sums: 512 -> 256 (12, 6) with 16 samples took 1.45
-        # times as long as with eight, and with 32 samples 1.17 times. Twelve rows may lie in one set of the L1 cache.
-        few = max(1, n_vectors // 2)
-        with builder.if_else(builder.icmp_signed("<=", n_run, vectors.index(few))) as (is_short, is_long):
-            with is_short:
-                emit(8, few)
-            with is_long:
-                emit(n_rows, n_vectors)
+                acc = _begin_sums(vectors, args[7], height, n, load)
+                with cgutils.for_range(builder, count) as term:
+                    window = builder.load(builder.gep(table, [builder.add(args[4], term.index)]))
+                    window = builder.inttoptr(window, a.type)
+                    samples = [vectors.load(window, place) for place in places]
+                    for row, slots in zip(factors, acc, strict=True):
+                        factor = vectors.splat(builder.load(builder.gep(row, [term.index])))
+                        for sample, slot in zip(samples, slots, strict=True):
+                            builder.store(vectors.multiply_add(factor, sample, builder.load(slot)), slot)
+                for row, slots in zip(sums, acc, strict=True):
+                    for place, slot in zip(places[:-1], slots[:-1], strict=True):
+                        vectors.store(builder.load(slot), row, place)
+                with builder.if_else(builder.icmp_signed(">=", last, width)) as (whole, some):
+                    with whole:
+                        for row, slots in zip(sums, acc, strict=True):
+                            vectors.store(builder.load(slots[-1]), row, places[-1])
+                    with some:
+                        for row, slots in zip(sums, acc, strict=True):
+                            vectors.store_some(builder.load(slots[-1]), row, places[-1], mask)
         return context.get_dummy_value()
 
     return sig, codegen

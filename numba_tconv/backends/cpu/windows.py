@@ -56,6 +56,9 @@ STAGED_BYTES = 1 << 22
 # Channels of a tile: for x, where each is a scalar for V vectors of sums, and for the weight, where it is a vector.
 # With four, x took 1.08 to 1.16 times as long where a core has two units for multiply-add (a Xeon of 2023).
 X_ROWS, WEIGHT_ROWS = 6, 4
+# Channels of a tile of half as many vectors, in which six sums would wait for each other: 512 -> 256 (12, 6) with 16
+# samples took 1.45 times as long, with 32 samples 1.17. Twelve rows may lie in one set of the L1 cache.
+SHORT_X_ROWS = 8
 # For the weight: items to aim at by cutting the samples into chunks, the fewest samples of a chunk, and of a signal.
 ITEMS_WANTED, FEWEST_OF_CHUNK, FEWEST_OF_SIGNAL = 32, 1024, 512
 # Channels that a window is worth copying for. With four times as many, dot products were up to a fifth slower: most of
@@ -114,6 +117,7 @@ def x_kernel(g_dtype, dtype, out_dtype):
     weight is flat: (channel * row part, reduced part, filter, tap); windows are addresses.
     """
     lanes, V, itemsize = host().lanes(dtype.itemsize), host().window_vectors, dtype.itemsize
+    few = max(1, V // 2)
 
     def run(weight, g, out, scratch, windows, problem, turns, worker):
         problem = integers_at(address(problem))
@@ -138,10 +142,11 @@ def x_kernel(g_dtype, dtype, out_dtype):
                     count, lanes,
                 )  # fmt: skip
                 a = address(weight) + (row * weight_row + reduced * filter_size) * itemsize
-                sum_windows(
-                    scratch, a, weight_row, windows, w0, (rows, here * filter_size, count), D, reduced == 0, X_ROWS,
-                    V, lanes,
-                )  # fmt: skip
+                counts = rows, here * filter_size, count
+                if count <= few * lanes:
+                    sum_windows(scratch, a, weight_row, windows, w0, counts, D, reduced == 0, SHORT_X_ROWS, few, lanes)
+                else:
+                    sum_windows(scratch, a, weight_row, windows, w0, counts, D, reduced == 0, X_ROWS, V, lanes)
                 reduced += here
             for r in range(0 if is_direct else rows):
                 place = n * problem[products.LENGTH] + i
