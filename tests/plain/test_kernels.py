@@ -112,6 +112,7 @@ MORE = {
     "direct, complex taps": Case(2, 1, 3, 12, 4, 30, 2, x_dtype="complex64", weight_dtype="complex64"),
     "three for four": Case(2, 1, 7, 3, 4, 21, 2, padding=(1, 2)),
     "three for four, blocks": Case(1, 2, 9, 5, 6, 70, 3, x_layout="stepped", out_layout="stepped"),
+    "three for four, short signals": Case(3, 1, 7, 2, 4, 3, 2, padding=1),
     "three for four, complex": Case(1, 1, 3, 2, 2, 20, x_dtype="complex64", weight_dtype="complex64"),
     "three for four, half": Case(1, 1, 7, 2, 4, 9, 2, x_dtype="float16", weight_dtype="float16"),
     "read in place": Case(1, 1, 50, 20, 16, 1, 8, padding=4, bias_dtype="float32"),

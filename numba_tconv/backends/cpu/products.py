@@ -224,6 +224,16 @@ def _put_signals(scratch, source, step, target, skip, length, count, panel_size,
 
 
 @jit.helper
+def stage_signals(g, n, signals, channel, time, part, span, problem, scratch, line):
+    """Stage one filter's grad_output of several signals, `span` samples of each behind each other."""
+    for signal in range(signals):
+        stage_samples(
+            g, n + signal, channel, time, part, span, problem[OUTPUT_LENGTH], problem[IS_HALF], scratch,
+            line + signal * span,
+        )  # fmt: skip
+
+
+@jit.helper
 def _stage_short_signals(
     g, scratch, at, line, spare, problem, channel, part, tap, n_filters, n_taps, first, last, width, lanes
 ):
@@ -234,11 +244,8 @@ def _stage_short_signals(
     signals, count = -(-(skip + last - first) // length), length + dilation * (n_taps - 1) // stride
     total = -(-signals * count // lanes) * lanes
     for f in range(n_filters):
-        for signal in range(signals):
-            stage_samples(
-                g, n + signal, channel + f, dilation * tap - problem[LEFT], part, stride * count,
-                problem[OUTPUT_LENGTH], problem[IS_HALF], scratch, line + signal * stride * count,
-            )  # fmt: skip
+        time = dilation * tap - problem[LEFT]
+        stage_signals(g, n, signals, channel + f, time, part, stride * count, problem, scratch, line)
         phases = split_phases(scratch, base + line * itemsize, line, spare, stride, total, lanes)
         for k in range(n_taps):
             source = phases + (problem[PLACES + 2 * k] * total + problem[PLACES + 2 * k + 1]) * itemsize

@@ -252,7 +252,6 @@ def problem(change: RateChange, operands: Operands, lanes: int, n_workers: int) 
     step_of_block = tile if block >= tile else lanes
     block = -(-block // step_of_block) * step_of_block
     periods_of_item = max(1, share // block) * block
-    # An odd number of cache lines: rows must not meet in one set of the cache.
     sum_row, plane_row = (odd_lines(size) for size in (periods_of_item, periods_of_item + (reach - 1) // step))
     period_blocks = -(-periods // periods_of_item)
     stage = phases_of_item * out_unit * sum_row

@@ -62,7 +62,7 @@ def whole_lines(numbers: int, dtype: np.dtype) -> int:
 
 
 def odd_lines(numbers: int) -> int:
-    """Return where the next row begins, of rows of so many numbers that must not meet in one set of the cache."""
+    """Return how far rows of so many numbers lie apart: odd numbers of lines, not to meet in one set of the cache."""
     return (-(-numbers // 16) | 1) * 16
 
 

@@ -39,8 +39,9 @@ from numba_tconv.backends.cpu.products import (
     shares,
     split_phases,
     stage_line,
+    stage_signals,
 )
-from numba_tconv.backends.cpu.staging import odd_lines, stage_samples
+from numba_tconv.backends.cpu.staging import odd_lines
 from numba_tconv.backends.cpu.target import host, kept_in_l2
 from numba_tconv.backends.cpu.tile import sum_windows
 from numba_tconv.backends.cpu.turns import take, take_first
@@ -155,11 +156,7 @@ def _find_windows(g, scratch, windows, w0, step, start, problem, n, signals, cha
             run_at = stage_line(g, n, channel + f, time, part, span, problem, scratch, line, span * g.strides[2])
         else:
             of_signal = 2 * stride * problem[products.SIGNAL_STEP]
-            for s in range(signals):
-                stage_samples(
-                    g, n + s, channel + f, time, part, of_signal, problem[products.OUTPUT_LENGTH],
-                    problem[products.IS_HALF], scratch, line + s * of_signal,
-                )  # fmt: skip
+            stage_signals(g, n, signals, channel + f, time, part, of_signal, problem, scratch, line)
             run_at = address(scratch) + line * itemsize
         phases = split_phases(scratch, run_at, line, spare, 2 * stride, run, lanes)
         # What is sorted now lies in one of the two buffers. The differences go to the other one.
@@ -184,9 +181,9 @@ def kernel(g_dtype, dtype, out_dtype):
 
     def run(weight, g, out, scratch, windows, problem, turns, worker):
         problem = integers_at(address(problem))
-        length, stride = problem[products.LENGTH], problem[products.STRIDE]
         filters, most_filters = problem[products.FILTERS], problem[products.FILTER_BLOCK]
         reduced_filters = problem[products.REDUCED_PARTS] * filters
+        stride = problem[products.STRIDE]
         weight_row = reduced_filters * 2 * stride
         terms = most_filters * stride
         start, w0 = begin_of(scratch, worker, problem), worker * 3 * terms
@@ -200,8 +197,8 @@ def kernel(g_dtype, dtype, out_dtype):
             n, part, group, row, rows, i, count = x_item(problem, index)
             n *= problem[products.SIGNALS]
             signals = min(problem[products.SIGNALS], problem[products.BATCH] - n)
-            pairs = (count + 1) // 2
-            all_pairs = (signals - 1) * signal_step + pairs
+            half = (count + 1) // 2
+            pairs = (signals - 1) * signal_step + half
             reduced = 0
             while reduced < reduced_filters:
                 reduced_part, f = divmod(reduced, filters)
@@ -220,13 +217,14 @@ def kernel(g_dtype, dtype, out_dtype):
                         # Those of the next tile, short runs that lie far apart, travel into L2 meanwhile.
                         prefetch_run(source + X_ROWS * weight_row * itemsize, here * 2 * stride * itemsize)
                     sums = address(scratch) + (acc + r * acc_row) * itemsize
-                    counts = height, here * stride, all_pairs
+                    counts = height, here * stride, pairs
                     for m in range(3):
                         a = address(scratch) + (taps + m * taps_step) * itemsize
                         D = sums + m * acc_step * itemsize, 3 * acc_step
                         sum_windows(
                             scratch, a, taps_row, windows, w0 + m * terms, counts, D, reduced == 0, X_ROWS, V, lanes
                         )  # fmt: skip
+                    # Here and not by a helper, with which a first call took half a second longer.
                     for each in range(height * signals if reduced + here == reduced_filters else 0):
                         k, s = divmod(each, signals)
                         source, whole = sums + (k * 3 * acc_step + s * signal_step) * itemsize, 0
@@ -236,8 +234,8 @@ def kernel(g_dtype, dtype, out_dtype):
                             add_sums(source, acc_step, address(out) + target, whole, scratch, literally(lanes))
                         # What fills no vectors, and results that are no runs of the dtype.
                         source, target = source + whole * itemsize, address(scratch) + line * itemsize
-                        add_sums(source, acc_step, target, pairs - whole, scratch, literally(lanes))
-                        place = (n + s) * length + i
+                        add_sums(source, acc_step, target, half - whole, scratch, literally(lanes))
+                        place = (n + s) * problem[products.LENGTH] + i
                         store_row(out, scratch, line, problem, row + r + k, part, place + 2 * whole, place + count)
                 reduced += here
             index = take(turns)
